@@ -1,0 +1,199 @@
+"""Objects that remember the arguments they were built with, and the tables that find them by name.
+
+A `Configurable` can be written down as a dict of plain values (`config`) and built again from it (`resolve`), which is
+how losses, optimizers, initializers and the like travel in a saved model: names and numbers, never code.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from .errors import unknown
+
+
+class Configurable:
+    """Base of objects whose constructor arguments are kept, so that `config` can write them down.
+
+    Raises: TypeError at construction, listing the arguments there are, for one that there is not.
+
+    >>> class Shift(Configurable):
+    ...     def __init__(self, by=1.0, *, name=None):
+    ...         self.by = by
+    >>> Shift(2)
+    Shift(by=2)
+    >>> Shift(2).config()
+    {'class': 'Shift', 'by': 2, 'name': None}
+    """
+
+    _arguments: dict[str, Any]
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Configurable:
+        self = super().__new__(cls)
+        object.__setattr__(self, "_arguments", _bind(cls, args, kwargs))
+        return self
+
+    def config(self) -> dict[str, Any]:
+        """The class name and the constructor arguments as plain values, ready for JSON."""
+        return {"class": type(self).__name__, **{k: plain(v, f"{type(self).__name__}.{k}") for k, v in self._given()}}
+
+    def _given(self) -> list[tuple[str, Any]]:
+        return list(self._arguments.items())
+
+    def __repr__(self) -> str:
+        defaults = {k: p.default for k, p in _parameters(type(self)).items()}
+        shown = [
+            f"{k}={getattr(v, '__name__', v)!s}" if callable(v) else f"{k}={v!r}"
+            for k, v in self._given()
+            if not _same(v, defaults.get(k, inspect.Parameter.empty))
+        ]
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+def _same(a: Any, b: Any) -> bool:
+    return a is b or (type(a) is type(b) and isinstance(a, (str, int, float, bool, tuple)) and a == b)
+
+
+def _parameters(cls: type) -> dict[str, inspect.Parameter]:
+    """What the constructor takes, without self."""
+    if cls.__init__ is object.__init__:
+        return {}
+    return dict(list(inspect.signature(cls.__init__).parameters.items())[1:])
+
+
+def _bind(cls: type, args: tuple, kwargs: dict) -> dict[str, Any]:
+    """Constructor arguments by name, defaults filled in, `**options` laid flat."""
+    parameters = _parameters(cls)
+    signature = inspect.Signature(list(parameters.values()))
+    try:
+        bound = signature.bind(*args, **kwargs)
+    except TypeError as error:
+        if set(kwargs) - set(parameters) or len(args) > len(parameters):
+            takes = ", ".join(parameters) or "no arguments"
+            raise TypeError(f"{cls.__name__}: {error}. It takes: {takes}") from None
+        # Something required is missing: the constructor says so itself, and copy.copy may come this way rightly.
+        return {}
+    bound.apply_defaults()
+    found: dict[str, Any] = {}
+    for name, value in bound.arguments.items():
+        flat = parameters[name].kind is inspect.Parameter.VAR_KEYWORD
+        found.update(value if flat else {name: value})
+    return found
+
+
+def plain(value: Any, where: str = "value") -> Any:
+    """A value as JSON can hold it: numbers, text, lists, dicts; objects by their `config`, functions by their name.
+
+    Raises: TypeError for anything else, saying where it sits.
+
+    >>> plain({"rate": np.float32(0.5), "axes": (0, 1), "f": len})
+    {'rate': 0.5, 'axes': [0, 1], 'f': {'function': 'len'}}
+    """
+    if value is None or (isinstance(value, (bool, int, float, str)) and not isinstance(value, np.generic)):
+        return value
+    if isinstance(value, Configurable):
+        return value.config()
+    if isinstance(value, Mapping):
+        return {str(k): plain(v, f"{where}[{k!r}]") for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(v, f"{where}[{i}]") for i, v in enumerate(value)]
+    if hasattr(value, "dtype") and hasattr(value, "shape"):
+        return np.asarray(value).tolist()
+    if callable(value) and hasattr(value, "__name__"):
+        return {"function": value.__name__}
+    raise TypeError(
+        f"{where} is a {type(value).__name__}, which cannot be written down as plain values: give a number, a text, "
+        "a list, a named function, or an object of a class derived from cenote.core.configurable.Configurable"
+    )
+
+
+def tidy(name: str) -> str:
+    """The spelling under which names are compared: `GlorotUniform`, `glorot_uniform` and `glorotuniform` are one.
+
+    >>> tidy("GlorotUniform") == tidy("glorot_uniform")
+    True
+    """
+    return name.replace("_", "").replace("-", "").lower()
+
+
+def snake(name: str) -> str:
+    """A class name in snake case, as Keras writes it.
+
+    >>> snake("MeanSquaredError"), snake("TopKCategoricalAccuracy"), snake("AUC"), snake("L1L2"), snake("AdamW")
+    ('mean_squared_error', 'top_k_categorical_accuracy', 'auc', 'l1l2', 'adamw')
+    """
+    words: list[str] = []
+    for i, letter in enumerate(name):
+        follows_lower = i > 0 and letter.isupper() and name[i - 1].islower() and i + 1 < len(name)
+        starts_word = 0 < i < len(name) - 1 and letter.isupper() and name[i - 1].isupper() and name[i + 1].islower()
+        words.append(("_" if follows_lower or starts_word else "") + letter.lower())
+    return "".join(words)
+
+
+def resolve(
+    kind: str,
+    identifier: Any,
+    table: Mapping[str, Any],
+    *,
+    custom: Mapping[str, Any] | None = None,
+    within: Mapping[str, Any] | None = None,
+) -> Any:
+    """What a name, a config dict, a class, a function or an instance stands for in one family.
+
+    Args: `kind` is the word for error messages; `table` maps names to classes (called without arguments) or functions
+    (returned as they are); `custom` holds the user's own by name; `within` the names that may stand inside arguments.
+    Raises: ValueError for an unknown name, with the near ones; TypeError for what is none of these.
+
+    >>> class Shift(Configurable):
+    ...     def __init__(self, by=1.0):
+    ...         self.by = by
+    >>> resolve("shift", "shift", {"shift": Shift}), resolve("shift", {"class": "Shift", "by": 3}, {"shift": Shift})
+    (Shift(), Shift(by=3))
+    """
+    if isinstance(identifier, str):
+        found = _look_up(kind, identifier, table, custom)
+    elif isinstance(identifier, Mapping) and "class" in identifier:
+        names = {**table, **(within or {})}
+        arguments = {str(k): _revive(kind, v, names, custom) for k, v in identifier.items() if k != "class"}
+        return _look_up(kind, identifier["class"], table, custom)(**arguments)
+    elif isinstance(identifier, Mapping) and "function" in identifier:
+        return _look_up(kind, identifier["function"], table, custom)
+    else:
+        found = identifier
+    if isinstance(found, type):
+        return found()
+    if callable(found) or isinstance(found, Configurable):
+        return found
+    a, some = ("an" if kind[0] in "aeiou" else "a"), ", ".join(sorted(table)[:4])
+    raise TypeError(
+        f"cannot take {found!r} as {a} {kind}: give a name ({some}, ...), a function, an object of a class, "
+        "or a dict with 'class' as its `config()` writes it"
+    )
+
+
+def _look_up(kind: str, name: Any, table: Mapping[str, Any], custom: Mapping[str, Any] | None) -> Any:
+    if custom and name in custom:
+        return custom[name]
+    found = {tidy(key): value for key, value in table.items()}.get(tidy(str(name)))
+    if found is None:
+        raise unknown(kind, name, [*table, *(custom or ())])
+    return found
+
+
+def _revive(kind: str, value: Any, names: Mapping[str, Any], custom: Mapping[str, Any] | None) -> Any:
+    if isinstance(value, Mapping) and ("class" in value or "function" in value):
+        return resolve(kind, value, names, custom=custom)
+    return value
+
+
+def family(*members: Any, **aliases: Any) -> dict[str, Callable]:
+    """The table of a family: each member under its snake-case name, then the other names people know.
+
+    >>> class MaxNorm(Configurable): pass
+    >>> sorted(family(MaxNorm, maximum=MaxNorm))
+    ['max_norm', 'maximum']
+    """
+    return {**{snake(m.__name__): m for m in members}, **aliases}

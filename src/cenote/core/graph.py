@@ -1,0 +1,419 @@
+"""The functional graph: inputs, layers called on nodes, and a Graph that feeds any node and fetches any node.
+
+    x = Input((784,), name="x")
+    h = Dense(64, "relu")(x)
+    logits = Dense(10)(h)
+    graph = Graph(x, logits)
+    graph.run(fetches=logits, feeds={"x": batch})
+
+A `Node` stands for one array that is not there yet. An `Op` is one call of a layer or function on nodes; its outputs are nodes.
+"""
+
+from __future__ import annotations
+
+import itertools
+import operator
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from . import notes
+from .errors import describe, unknown
+from .module import Module, as_key
+from .tree import apply, bind, build, declare, weights_of
+
+_counter = itertools.count()
+
+
+class Op:
+    """One call of a layer or a function: what is called, with which arguments (nodes among them), and what comes out."""
+
+    def __init__(self, target: Callable | None, args: tuple = (), kwargs: dict | None = None, name: str = "") -> None:
+        self.target, self.args, self.kwargs, self.name = target, args, kwargs or {}, name
+        self.number = next(_counter)
+        self.outputs: list[Node] = []
+        self.result: Any = None  # the tree of nodes that the call returned
+
+    @property
+    def parents(self) -> list[Node]:
+        return [leaf for leaf in jax.tree.leaves((self.args, self.kwargs), is_leaf=_is_node) if isinstance(leaf, Node)]
+
+    def call(self, values: dict[Node, Any], target: Callable | None = None) -> Any:
+        """Run it on arrays: ``values`` holds the parents'; ``target`` stands in for a layer that was copied."""
+        target = target or self.target
+        assert target is not None
+        args, kwargs = jax.tree.map(
+            lambda leaf: values[leaf] if isinstance(leaf, Node) else leaf, (self.args, self.kwargs), is_leaf=_is_node
+        )
+        return target(*args, **kwargs)
+
+
+def _is_node(value: Any) -> bool:
+    return isinstance(value, Node) or value is None
+
+
+class Node(notes.Symbolic):
+    """An array of the graph that is not there yet: ``shape`` (None where any size goes), ``dtype``, ``name``.
+
+    Arithmetic and indexing of nodes make nodes: ``(a + b) * 2``, ``a @ b``, ``a[:, 0]``.
+    """
+
+    def __init__(self, op: Op, shape: tuple[int | None, ...], dtype: Any, name: str) -> None:
+        self.op, self.shape, self.dtype, self.name = op, tuple(shape), jnp.dtype(dtype), name
+
+    def spec(self, free: int) -> jax.ShapeDtypeStruct:
+        """Shape and dtype with ``free`` in place of every unknown size."""
+        return jax.ShapeDtypeStruct(tuple(free if s is None else s for s in self.shape), self.dtype)
+
+    def record(self, function: Callable, args: tuple, kwargs: dict) -> Any:
+        """Call a layer or function on nodes: a new op, and the node (or tree of nodes) that it returns."""
+        owner = getattr(function, "name", None) if isinstance(function, Module) else None
+        base = owner or _snake(type(function).__name__ if isinstance(function, Module) else getattr(function, "__name__", "op"))
+        op = Op(function, args, kwargs, base)
+        # Two traces with other sizes in place of None: what differs in the result is free, too.
+        small, large = (_trace(op, size) for size in (2, 3))
+        several = len(jax.tree.leaves(small)) > 1
+
+        def node(path: Any, a: Any, b: Any) -> Node:
+            shape = tuple(m if m == n else None for m, n in zip(a.shape, b.shape, strict=True))
+            suffix = jax.tree_util.keystr(path, simple=True, separator=".")
+            made = Node(op, shape, a.dtype, f"{base}.{suffix}" if several else base)
+            op.outputs.append(made)
+            return made
+
+        op.result = jax.tree_util.tree_map_with_path(node, small, large)
+        return op.result
+
+    def __repr__(self) -> str:
+        return f"Node({self.name!r}, shape={self.shape}, dtype={self.dtype})"
+
+    def __bool__(self) -> bool:
+        raise TypeError(f"{self!r} has no value while the graph is being built, so it cannot decide an `if`")
+
+    def __iter__(self) -> Any:
+        if not self.shape or self.shape[0] is None:
+            raise TypeError(f"{self!r} has no known first size to iterate over")
+        return (self[i] for i in range(self.shape[0]))
+
+    def __array__(self, *_: Any, **__: Any) -> Any:
+        raise TypeError(f"{self!r} is not an array yet: call layers on it, or use cenote.core.graph_function(numpy_function)")
+
+
+def _trace(op: Op, free: int) -> Any:
+    specs = {node: node.spec(free) for node in op.parents}
+    if isinstance(op.target, Module):
+        args, kwargs = jax.tree.map(
+            lambda leaf: specs[leaf] if isinstance(leaf, Node) else leaf, (op.args, op.kwargs), is_leaf=_is_node
+        )
+        static = {k: v for k, v in kwargs.items() if not _arrays(v)}
+        return declare(_Fixed(op.target, static), *args, **{k: v for k, v in kwargs.items() if k not in static})[1]
+    nodes = list(specs)
+    return jax.eval_shape(lambda *values: op.call(dict(zip(nodes, values, strict=True))), *specs.values())
+
+
+def _arrays(value: Any) -> bool:
+    return any(isinstance(leaf, jax.ShapeDtypeStruct) or hasattr(leaf, "shape") for leaf in jax.tree.leaves(value))
+
+
+class _Fixed(Module):
+    """A layer with some keyword arguments already said: flags must not be traced as arrays."""
+
+    def __init__(self, layer: Module, said: dict[str, Any]) -> None:
+        self.layer, self.said = layer, said
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return self.layer(*args, **self.said, **kwargs)
+
+
+def Input(  # noqa: N802 - Keras's name
+    shape: tuple[int | None, ...] | int | None = None,
+    *,
+    name: str | None = None,
+    dtype: Any = "float32",
+    batch_size: int | None = None,
+    batch_shape: tuple[int | None, ...] | None = None,
+) -> Node:
+    """A node that is fed from outside; ``shape`` is that of one example, None where any size goes.
+
+    >>> Input((784,), name="pixels")
+    Node('pixels', shape=(None, 784), dtype=float32)
+    """
+    if shape is None and batch_shape is None:
+        raise ValueError("Input needs the shape of one example: Input(shape=(784,))")
+    full = tuple(batch_shape) if batch_shape is not None else (batch_size, *((shape,) if isinstance(shape, int) else shape or ()))
+    op = Op(None, name=name or "input")
+    node = Node(op, full, jax.dtypes.canonicalize_dtype(dtype), op.name)
+    op.outputs, op.result = [node], node
+    return node
+
+
+def _snake(name: str) -> str:
+    """Keras's way from a class to a layer's name: ``MaxPooling2D`` -> ``max_pooling2d``, ``LSTM`` -> ``lstm``."""
+    out = ""
+    for before, char, after in zip(" " + name, name, name[1:] + " ", strict=False):
+        starts = char.isupper() and (before.islower() or (before.isalpha() and after.islower()))
+        out += ("_" if starts else "") + char.lower()
+    return out
+
+
+def operators() -> dict[str, Callable]:
+    """The functions that nodes' operators record, by name: what a saved graph may call."""
+    return dict(_OPERATORS)
+
+
+def _take(x: Any, index: Any) -> Any:
+    return x[_from_slices(index)]
+
+
+def _to_slices(index: Any) -> Any:
+    """Indices as plain values, so that a graph with ``a[:, 0]`` can be saved."""
+    if isinstance(index, tuple):
+        return tuple(map(_to_slices, index))
+    if isinstance(index, slice):
+        return {"slice": [index.start, index.stop, index.step]}
+    if index is Ellipsis:
+        return {"slice": "..."}
+    return index
+
+
+def _from_slices(index: Any) -> Any:
+    if isinstance(index, (tuple, list)):
+        return tuple(map(_from_slices, index))
+    if isinstance(index, dict):
+        return Ellipsis if index["slice"] == "..." else slice(*index["slice"])
+    return index
+
+
+def _reverse(function: Callable) -> Callable:
+    return lambda a, b: function(b, a)
+
+
+_OPERATORS: dict[str, Callable] = {}
+
+
+def _install_operators() -> None:
+    binary = {"add": "+", "sub": "-", "mul": "*", "truediv": "/", "matmul": "@", "pow": "**"}
+    for name in [*binary, "lt", "le", "gt", "ge", "mod", "floordiv"]:
+        forward = getattr(operator, name)
+        backward = _reverse(forward)
+        backward.__name__ = f"r{name}"
+        for function, method in ((forward, f"__{name}__"), (backward, f"__r{name}__")):
+            _OPERATORS[function.__name__] = function
+            setattr(Node, method, lambda self, other, function=function: self.record(function, (self, other), {}))
+    for name in ("neg", "abs"):
+        _OPERATORS[name] = getattr(operator, name)
+        setattr(Node, f"__{name}__", lambda self, function=getattr(operator, name): self.record(function, (self,), {}))
+    _take.__name__ = "take"
+    _OPERATORS["take"] = _take
+    Node.__getitem__ = lambda self, index: self.record(_take, (self, _to_slices(index)), {})  # type: ignore[attr-defined]
+
+
+_install_operators()
+
+
+def sort_ops(nodes: Iterable[Node], stop: Iterable[Node] = ()) -> list[Op]:
+    """Every op that the nodes depend on, in the order of creation (parents first); ``stop`` nodes are not looked behind."""
+    found: dict[int, Op] = {}
+    cut = set(stop)
+    todo = list(nodes)
+    while todo:
+        node = todo.pop()
+        if node in cut or node.op.number in found:
+            continue
+        found[node.op.number] = node.op
+        todo.extend(node.op.parents)
+    return [found[number] for number in sorted(found)]
+
+
+class Graph(Module):
+    """Nodes made into a module: call it like any layer, or ``run`` it by feeding and fetching any of its nodes.
+
+    ``inputs`` and ``outputs`` are a node, or a list, tuple or dict of nodes; more nodes that ``run`` shall reach (a loss, a
+    training node) go into ``also``. Layers are kept by name in ``layers``, functions as they are.
+
+    >>> import numpy as np
+    >>> a, b = Input((), name="a"), Input((), name="b")
+    >>> total = (a + b) * 2
+    >>> Graph([a, b], total).run(total, {a: np.array([1.0, 2.0]), "b": np.array([3.0, 4.0])})
+    array([ 8., 12.], dtype=float32)
+    """
+
+    def __init__(self, inputs: Any, outputs: Any, *, also: Iterable[Node] = (), name: str | None = None) -> None:
+        self.name = name
+        self._inputs, self._outputs = inputs, outputs
+        self._input_nodes = jax.tree.leaves(inputs, is_leaf=_is_node)
+        self._output_nodes = jax.tree.leaves(outputs, is_leaf=_is_node)
+        for node in [*self._input_nodes, *self._output_nodes]:
+            if not isinstance(node, Node):
+                raise TypeError(f"a graph goes from nodes to nodes, got {describe(node)}: begin with cenote.Input(shape)")
+        self._ops = sort_ops([*self._output_nodes, *also])
+        loose = [op for op in self._ops if op.target is None and op.outputs[0] not in self._input_nodes]
+        if loose and not also:
+            names = ", ".join(repr(op.name) for op in loose)
+            raise ValueError(f"the outputs depend on input {names}, which is not among the graph's inputs: add it there")
+        self.layers: dict[str, Module] = {}
+        self._names: dict[str, Node] = {}
+        self._layer_of: dict[int, str] = {}  # op number -> name in `layers`: a copied graph then calls its own layers
+        for op in self._ops:
+            if isinstance(op.target, Module):
+                known = next((k for k, m in self.layers.items() if m is op.target), None)
+                self._layer_of[op.number] = known or _unique(op.name, self.layers)
+                self.layers[self._layer_of[op.number]] = op.target
+            for node in op.outputs:
+                self._names[_unique(node.name, self._names)] = node
+        self._train_state: dict[str, Any] = {}
+        self._programs: dict[Any, Callable] = {}
+
+    def forward(self, inputs: Any) -> Any:
+        given = jax.tree.leaves(inputs)
+        if isinstance(self._inputs, dict) and isinstance(inputs, dict):
+            missing = set(self._inputs) - set(inputs)
+            if missing:
+                raise ValueError(f"the graph has an input {sorted(missing)[0]!r} that was not given; got {sorted(inputs)}")
+            given = [inputs[k] for k in sorted(self._inputs)]
+        elif isinstance(inputs, dict):
+            names = [n.name for n in self._input_nodes]
+            given = [inputs[n] if n in inputs else _missing_input(n, inputs) for n in names]
+        if len(given) != len(self._input_nodes):
+            names = ", ".join(n.name for n in self._input_nodes)
+            raise ValueError(f"the graph has {len(self._input_nodes)} inputs ({names}), but {len(given)} arrays came in")
+        values = dict(zip(self._input_nodes, given, strict=True))
+        for node, value in values.items():
+            _check_input(node, value)
+        self._evaluate(values, self._output_nodes)
+        return jax.tree.map(lambda node: values[node], self._outputs, is_leaf=_is_node)
+
+    def _evaluate(self, values: dict[Node, Any], wanted: list[Node]) -> None:
+        """Fill ``values`` with everything that the wanted nodes need."""
+        for op in sort_ops(wanted, stop=values):
+            if op.target is None:
+                raise ValueError(f"node {op.name!r} must be fed: add it to feeds, e.g. feeds={{{op.name!r}: array}}")
+            layer = self._layer_of.get(op.number)
+            result = op.call(values, self.layers[layer] if layer else None)
+            values.update(zip(op.outputs, jax.tree.leaves(result), strict=True))
+
+    def input_spec(self, free: int = 1) -> Any:
+        """What one call takes, with ``free`` for unknown sizes."""
+        return jax.tree.map(lambda node: node.spec(free), self._inputs, is_leaf=_is_node)
+
+    # -- feeding and fetching ----------------------------------------------------------------------------------------------
+
+    def node(self, which: Node | str) -> Node:
+        """A node by name, or the node itself."""
+        if isinstance(which, Node):
+            return which
+        if which not in self._names:
+            raise unknown("node of the graph", which, self._names)
+        return self._names[which]
+
+    def run(self, fetches: Any, feeds: dict[Node | str, Any] | None = None, *, train: bool = False, key: Any = None) -> Any:
+        """The values of the fetched nodes, given the fed ones; any node can be fed and any fetched, by object or by name.
+
+        ``fetches`` is a node, a name, or a list, tuple or dict of them; the answer has its form, in numpy. A node made by
+        ``optimizer.minimize(loss)`` trains: fetching it takes one step on what is fed, and gives the step's number.
+        """
+        if not self.built and self.layers:
+            self.build()
+        fed = {self.node(k): jnp.asarray(v) for k, v in (feeds or {}).items()}
+        for node, value in fed.items():
+            _check_input(node, value)
+        wanted = jax.tree.map(self.node, fetches, is_leaf=lambda v: isinstance(v, (Node, str)))
+        leaves = jax.tree.leaves(wanted, is_leaf=_is_node)
+        trainers = [n for n in leaves if isinstance(n, TrainNode)]
+        if len(trainers) > 1:
+            raise ValueError("fetch one training node at a time: two would both change the same weights")
+        if trainers:
+            return _numpy(wanted, self._train(trainers[0], leaves, fed, key))
+        values = self._program(leaves, fed, train)(*weights_of(self), list(fed.values()), as_key(key if key is not None else 0))
+        return _numpy(wanted, dict(zip(leaves, values[0], strict=True)))
+
+    def _program(self, leaves: list[Node], fed: dict[Node, Any], train: bool) -> Callable:
+        signature = (tuple(leaves), tuple(fed), train)
+        if signature not in self._programs:
+            nodes = list(fed)
+
+            def program(params: dict, state: dict, values: list, key: Any) -> Any:
+                part = _Part(self, nodes, leaves)
+                return apply(part, _prefixed(params), _prefixed(state), values, train=train, key=key)
+
+            self._programs[signature] = jax.jit(program)
+        return self._programs[signature]
+
+    def _train(self, trainer: TrainNode, leaves: list[Node], fed: dict[Node, Any], key: Any) -> dict[Node, Any]:
+        """One optimizer step on the fed values; the other fetches are those of the same forward pass."""
+        others = [n for n in leaves if n is not trainer]
+        signature = ("train", tuple(leaves), tuple(fed))
+        optimizer, nodes = trainer.optimizer, list(fed)
+        if signature not in self._programs:
+
+            def step(params: dict, state: dict, slots: Any, values: list, key: Any) -> Any:
+                def loss(params: dict) -> Any:
+                    part = _Part(self, nodes, [trainer.loss, *others])
+                    with notes.collecting() as table:
+                        (value, *rest), new = apply(part, _prefixed(params), _prefixed(state), values, train=True, key=key)
+                        total = jnp.mean(value) + sum(table.losses, start=jnp.zeros(()))
+                    return total, (rest, new)
+
+                grads, (rest, new) = jax.grad(loss, has_aux=True)(params)
+                updates, slots = optimizer.update(grads, slots, params)
+                params = {k: v + updates[k] for k, v in params.items()}
+                return params, {k.removeprefix("graph."): v for k, v in new.items()}, slots, rest
+
+            self._programs[signature] = jax.jit(step, donate_argnums=(2,))
+        params, state = weights_of(self)
+        memory = self._train_state.setdefault(trainer.name, {"slots": optimizer.init(params), "step": 0})
+        key = jax.random.fold_in(as_key(key if key is not None else 0), memory["step"])
+        params, state, memory["slots"], rest = self._programs[signature](params, state, memory["slots"], list(fed.values()), key)
+        bind(self, {**params, **state})
+        memory["step"] += 1
+        return {**dict(zip(others, rest, strict=True)), trainer: np.int64(memory["step"])}
+
+    def build(self, *specs: Any, key: Any = 0) -> Graph:
+        return build(self, *(specs or (self.input_spec(),)), key=key)
+
+
+class _Part(Module):
+    """Some nodes of a graph as a module of some fed nodes."""
+
+    def __init__(self, graph: Graph, fed: list[Node], wanted: list[Node]) -> None:
+        self.graph, self._fed, self._wanted = graph, fed, wanted
+
+    def forward(self, values: list) -> list:
+        env = dict(zip(self._fed, values, strict=True))
+        self.graph._evaluate(env, self._wanted)
+        return [env[n] for n in self._wanted]
+
+
+class TrainNode(Node):
+    """What ``optimizer.minimize(loss)`` returns: fetch it to take one training step."""
+
+    def __init__(self, optimizer: Any, loss: Node) -> None:
+        super().__init__(Op(lambda value: value, (loss,), name="train"), (), "int32", "train")
+        self.op.outputs, self.op.result = [self], self
+        self.optimizer, self.loss = optimizer, loss
+
+
+def _prefixed(arrays: dict[str, Any]) -> dict[str, Any]:
+    return {f"graph.{k}": v for k, v in arrays.items()}
+
+
+def _numpy(wanted: Any, values: dict[Node, Any]) -> Any:
+    return jax.tree.map(lambda node: np.asarray(values[node]), wanted, is_leaf=_is_node)
+
+
+def _unique(name: str, taken: dict[str, Any]) -> str:
+    return next(n for n in itertools.chain([name], (f"{name}_{i}" for i in itertools.count(1))) if n not in taken)
+
+
+def _missing_input(name: str, given: dict) -> Any:
+    raise ValueError(f"the graph has an input {name!r} that was not given; got {sorted(given)}")
+
+
+def _check_input(node: Node, value: Any) -> None:
+    shape = jnp.shape(value)
+    fits = len(shape) == len(node.shape) and all(n in (None, s) for n, s in zip(node.shape, shape, strict=True))
+    if not fits:
+        raise ValueError(f"node {node.name!r} takes shape {node.shape}, but an array of shape {tuple(shape)} was given")

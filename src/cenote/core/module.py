@@ -1,0 +1,354 @@
+"""Module: a plain Python object whose weights are declared where they are used.
+
+A layer writes one method, ``forward``, and inside it asks for its weights::
+
+    class Affine(Module):
+        def __init__(self, units):
+            self.units = units
+
+        def forward(self, x):                                     # (batch, feature) -> (batch, units)
+            kernel = self.param("kernel", (x.shape[-1], self.units), jax.nn.initializers.glorot_uniform())
+            return x @ kernel
+
+The outermost call opens a `Call`: it holds the arrays by dotted path, collects what layers write, and is gone when the call
+ends. ``forward`` never changes the object. See ``docs/how-a-call-works.md``.
+"""
+
+from __future__ import annotations
+
+import inspect
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.extend.core import get_opaque_trace_state
+
+from . import notes
+from .errors import describe
+
+Init = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Weight:
+    """What a layer said about one weight or state variable when it declared it."""
+
+    shape: tuple[int, ...]
+    dtype: Any
+    init: Init
+    kind: str = "param"  # or "state"
+    trainable: bool = True
+    regularizer: Callable | None = None
+    constraint: Callable | None = None
+
+
+@dataclass
+class Call:
+    """One outermost call: arrays by path on the way in, writes by path on the way out."""
+
+    params: dict[str, Any]
+    state: dict[str, Any]
+    paths: dict[int, str]
+    train: bool = False
+    key: Any = None
+    dtype: Any = None  # compute dtype; None leaves every array as it is
+    building: dict[str, Weight] | None = None
+    wanted: frozenset[str] = frozenset()
+    nudges: dict[str, Any] = field(default_factory=dict)
+    written: dict[str, Any] = field(default_factory=dict)
+    captured: dict[str, Any] = field(default_factory=dict)
+    visits: dict[str, int] = field(default_factory=dict)
+    keys_used: dict[str, int] = field(default_factory=dict)
+    trace: Any = field(default_factory=lambda: get_opaque_trace_state(convention="flax"))
+
+    def path(self, module: Module) -> str:
+        try:
+            return self.paths[id(module)]
+        except KeyError:
+            raise RuntimeError(
+                f"{module!r} is called inside another module but is not part of it, so its weights have no home: "
+                f"create it in __init__ and keep it as an attribute (self.layer = ..., or in a list, tuple or dict)"
+            ) from None
+
+    def forbid_inner_trace(self, what: str) -> None:
+        if get_opaque_trace_state(convention="flax") != self.trace:
+            raise RuntimeError(
+                f"{what} inside a jax.checkpoint, scan, vmap, grad or jit of your own would leak a traced value out of it: "
+                f"use cenote.core.Remat, Repeat or Ensemble round the layers, or move the layer out of the transformation"
+            )
+
+
+_call: ContextVar[Call | None] = ContextVar("cenote_call", default=None)
+
+
+@contextmanager
+def opened(call: Call) -> Iterator[Call]:
+    token = _call.set(call)
+    try:
+        yield call
+    finally:
+        _call.reset(token)
+
+
+def current_call() -> Call | None:
+    return _call.get()
+
+
+def join(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
+
+
+class Module:
+    """The base of every layer and model: write ``forward``, declare weights in it with ``param`` and ``state``.
+
+    ``module(x)`` uses the weights that ``build`` gave it. ``init`` and ``apply`` are the pure pair for whoever writes JAX:
+    flat dicts of arrays keyed by dotted path. A Module is also a pytree of its arrays.
+
+    >>> import jax, numpy as np
+    >>> class Scale(Module):
+    ...     def forward(self, x):
+    ...         return x * self.param("scale", (x.shape[-1],), jax.nn.initializers.ones)
+    >>> params, state = Scale().init(jax.random.key(0), np.zeros((4, 2), "float32"))
+    >>> list(params), params["scale"].shape
+    (['scale'], (2,))
+    >>> y, state = Scale().apply(params, state, np.ones((4, 2), "float32"))
+    """
+
+    name: str | None = None
+    trainable: bool = True
+
+    _constructor: tuple[tuple, dict]
+    _weights: dict[str, Weight]  # declared by the build, by local name
+    _arrays: dict[str, Any]  # current values, by local name
+
+    def __new__(cls, *args: Any, **kwargs: Any):
+        self = super().__new__(cls)
+        self._constructor = (args, kwargs)
+        self._weights = {}
+        self._arrays = {}
+        return self
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        from .tree import register
+
+        register(cls)
+
+    # -- what a layer uses inside forward ------------------------------------------------------------------------------
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        raise NotImplementedError(f"{type(self).__name__} has no forward(self, x): write the computation there")
+
+    def param(
+        self,
+        name: str,
+        shape: tuple[int, ...],
+        init: Init,
+        *,
+        dtype: Any = None,
+        trainable: bool = True,
+        regularizer: Callable | None = None,
+        constraint: Callable | None = None,
+    ) -> jax.Array:
+        """Declare a weight where it is used, and read it; ``init`` is called as ``init(key, shape, dtype)``."""
+        weight = Weight(_shape(shape, name), dtype or jnp.float32, init, "param", trainable, regularizer, constraint)
+        return _cast(self._read(name, weight), self._inside("param").dtype)
+
+    def state(self, name: str, shape: tuple[int, ...], init: Init, *, dtype: Any = None) -> jax.Array:
+        """Declare a variable that is not trained (a running mean, a position) and read its value."""
+        return self._read(name, Weight(_shape(shape, name), dtype or jnp.float32, init, "state", trainable=False))
+
+    def set_state(self, name: str, value: Any) -> None:
+        """Write a state variable: the object stays as it is, the new value comes back from ``apply``."""
+        call = self._inside("set_state")
+        path = join(call.path(self), name)
+        call.forbid_inner_trace(f"writing the state {path!r}")
+        old = call.written.get(path, call.state.get(path))
+        if old is not None:
+            value = jnp.asarray(value, old.dtype)
+            if value.shape != old.shape:
+                raise ValueError(f"state {path!r} has shape {old.shape}, but {value.shape} was written to it")
+        call.written[path] = value
+
+    @property
+    def train(self) -> bool:
+        """Inside ``forward``: is this a training call? Said once, by the outermost call."""
+        return self._inside("train").train
+
+    def next_key(self) -> jax.Array:
+        """A fresh random key for this layer, this call and this use: the call's key folded with the layer's path."""
+        call = self._inside("next_key")
+        path = call.path(self)
+        if call.key is None:
+            raise ValueError(
+                f"layer {path or type(self).__name__!r} draws random numbers, but the outermost call got no key: "
+                f"pass key=jax.random.key(seed)"
+            )
+        use = call.keys_used[path] = call.keys_used.get(path, -1) + 1
+        return fold(call.key, f"{path}#{use}")
+
+    def add_loss(self, value: Any) -> None:
+        """Add a scalar to the training loss."""
+        call = self._inside("add_loss")
+        call.forbid_inner_trace("adding a loss")
+        notes.add_loss(value)
+
+    # -- the call ------------------------------------------------------------------------------------------------------
+
+    def __call__(self, *args: Any, train: bool | None = None, key: Any = None, **kwargs: Any) -> Any:
+        symbolic = notes.find_symbolic((args, kwargs))
+        if symbolic is not None:
+            return symbolic.record(self, args, kwargs)
+        call = current_call()
+        if call is not None:
+            if train is not None or key is not None:
+                raise TypeError(
+                    f"{type(self).__name__} was called with train= or key= inside another module: both belong to the "
+                    f"outermost call and are inherited; leave them out here"
+                )
+            return self._enter(call, args, kwargs)
+        from .tree import apply, weights_of
+
+        params, state = weights_of(self)
+        return apply(self, params, state, *args, train=bool(train), key=key, **kwargs)[0]
+
+    def _enter(self, call: Call, args: tuple, kwargs: dict) -> Any:
+        path = call.path(self)
+        try:
+            y = self._run(*args, **kwargs)
+        except Exception as error:
+            if not getattr(error, "_cenote_noted", False):
+                shown = [describe(a) for a in args] + [f"{k}={describe(v)}" for k, v in kwargs.items()]
+                where = f"in layer {path!r}: " if path else "in "
+                error.add_note(f"{where}{self!r} called with {', '.join(shown) or 'nothing'}")
+                error._cenote_noted = True  # type: ignore[attr-defined]
+            raise
+        visit = call.visits[path] = call.visits.get(path, -1) + 1
+        spot = f"{path}:{visit}" if visit else path
+        if spot in call.nudges:
+            y = jax.tree.map(jnp.add, y, call.nudges[spot])
+        if spot in call.wanted or "*" in call.wanted:
+            call.captured[spot] = y
+        return y
+
+    def _run(self, *args: Any, **kwargs: Any) -> Any:
+        """Where a family of layers adds what all its members share round ``forward``."""
+        return self.forward(*args, **kwargs)
+
+    def _inside(self, what: str) -> Call:
+        call = current_call()
+        if call is None:
+            raise RuntimeError(f"{type(self).__name__}.{what} works only inside forward, while the module is called")
+        return call
+
+    def _read(self, name: str, weight: Weight) -> Any:
+        call = self._inside(weight.kind)
+        path = join(call.path(self), name)
+        arrays = call.params if weight.kind == "param" else call.state
+        if call.building is not None:
+            declared = call.building.setdefault(path, weight)
+            _check_shape(path, declared.shape, weight.shape)
+            return call.written.get(path, jnp.zeros(declared.shape, declared.dtype))
+        if path not in arrays and not call.params and not call.state:
+            raise ValueError(
+                f"the model has no weights yet, so it cannot be called: call build(x) with an example input, fit, or give the "
+                f"first layer input_shape= (missing: {path!r})"
+            )
+        if path not in arrays:
+            raise ValueError(
+                f"{weight.kind} {path!r} was not built: it is declared only on some calls, or the weights belong to another "
+                f"model; declare every weight unconditionally, and build with build(x), fit or init"
+            )
+        value = call.written.get(path, arrays[path])
+        _check_shape(path, jnp.shape(value), weight.shape)
+        return value
+
+    # -- the pure pair ---------------------------------------------------------------------------------------------------
+
+    def init(self, key: Any, *specs: Any, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Start values for inputs like ``specs`` (arrays or ShapeDtypeStructs): ``(params, state)``, flat dicts by path."""
+        from .tree import init
+
+        return init(self, key, *specs, **kwargs)
+
+    def apply(self, params: dict, state: dict, *args: Any, train: bool = False, key: Any = None, **kwargs: Any) -> Any:
+        """The module as a pure function: ``(y, new_state)``; see `cenote.core.apply`."""
+        from .tree import apply
+
+        return apply(self, params, state, *args, train=train, key=key, **kwargs)
+
+    def build(self, *specs: Any, key: Any = 0) -> Module:
+        """Give the module weights for inputs like ``specs``; ``key`` is a seed or a JAX key. Returns the module."""
+        from .tree import build
+
+        return build(self, *specs, key=key)
+
+    @property
+    def built(self) -> bool:
+        from .tree import members
+
+        return any(m._weights for m in members(self).values())
+
+    def arguments(self) -> dict[str, Any]:
+        """The constructor's arguments as given, by name; ``*args`` under the starred name."""
+        args, kwargs = self._constructor
+        try:
+            bound = inspect.signature(type(self).__init__).bind(self, *args, **kwargs)
+        except TypeError:
+            return dict(kwargs)
+        named: dict[str, Any] = {}
+        parameters = inspect.signature(type(self).__init__).parameters
+        for k, v in list(bound.arguments.items())[1:]:
+            kind = parameters[k].kind
+            if kind is inspect.Parameter.VAR_KEYWORD:
+                named.update(v)
+            else:
+                named["*" + k if kind is inspect.Parameter.VAR_POSITIONAL else k] = v
+        return named
+
+    def __repr__(self) -> str:
+        args, kwargs = self._constructor
+        inner = [describe(a) for a in args] + [f"{k}={describe(v)}" for k, v in kwargs.items()]
+        return f"{type(self).__name__}({', '.join(inner)})"
+
+
+def fold(key: Any, text: str) -> jax.Array:
+    """A key for a name: adding a layer elsewhere does not change it."""
+    return jax.random.fold_in(as_key(key), zlib.crc32(text.encode()))
+
+
+def as_key(key: Any) -> jax.Array:
+    """A typed JAX key from a seed, an old-style uint32 key or a typed key."""
+    if isinstance(key, int):
+        return jax.random.key(key)
+    key = jnp.asarray(key)
+    if jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+        return key
+    return jax.random.wrap_key_data(key) if key.shape == (2,) else jax.random.key(key)
+
+
+def _shape(shape: Any, name: str) -> tuple[int, ...]:
+    shape = (shape,) if isinstance(shape, int) else tuple(shape)
+    for size in shape:
+        if not hasattr(size, "__index__") or int(size) < 0:
+            raise ValueError(f"weight {name!r} needs a shape of known sizes, got {shape}: say the sizes, or build with an input")
+    return tuple(int(size) for size in shape)
+
+
+def _check_shape(path: str, have: tuple, need: tuple) -> None:
+    if tuple(have) != tuple(need):
+        raise ValueError(
+            f"{path!r} was built with shape {tuple(have)}, but this input needs {tuple(need)}: the input has another width than "
+            f"the one the model was built with"
+        )
+
+
+def _cast(array: Any, dtype: Any) -> Any:
+    if dtype is not None and jnp.issubdtype(array.dtype, jnp.floating):
+        return array.astype(dtype)
+    return array

@@ -1,0 +1,342 @@
+"""From modules to flat dicts of named arrays and back: dotted paths, init, apply, build, the pytree view."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from . import notes
+from .errors import describe
+from .module import Call, Module, Weight, as_key, fold, join, opened
+
+# -- walking -------------------------------------------------------------------------------------------------------------
+
+
+def children(value: Any, path: str = "") -> Iterator[tuple[str, Module]]:
+    """The modules directly inside a module, list, tuple or dict, with their dotted paths."""
+    if isinstance(value, Module):
+        items: Iterable = ((k, v) for k, v in vars(value).items() if not k.startswith("_"))
+    elif isinstance(value, dict):
+        items = value.items()
+    elif isinstance(value, (list, tuple)):
+        items = enumerate(value)
+    else:
+        return
+    for name, item in items:
+        inner = join(path, str(name))
+        if isinstance(item, Module):
+            yield inner, item
+        elif isinstance(item, (dict, list, tuple)):
+            yield from children(item, inner)
+
+
+def members(root: Module, path: str = "") -> dict[str, Module]:
+    """Every module in ``root`` by dotted path, itself first; one object met twice counts once, under its first path."""
+    found: dict[str, Module] = {}
+    seen: set[int] = set()
+
+    def visit(path: str, module: Module) -> None:
+        if id(module) in seen:
+            return
+        seen.add(id(module))
+        found[path] = module
+        for inner, child in children(module, path):
+            visit(inner, child)
+
+    visit(path, root)
+    return found
+
+
+def paths_of(root: Module, path: str = "") -> dict[int, str]:
+    return {id(module): p for p, module in members(root, path).items()}
+
+
+def find(root: Module, path: str) -> Module:
+    """The module at a dotted path."""
+    found = members(root)
+    if path not in found:
+        from .errors import unknown
+
+        raise unknown("path", path, found)
+    return found[path]
+
+
+# -- the pure pair -------------------------------------------------------------------------------------------------------
+
+
+def spec_of(value: Any) -> Any:
+    """Shapes and dtypes of a tree of arrays, as the building trace takes them."""
+
+    def one(leaf: Any) -> Any:
+        if isinstance(leaf, jax.ShapeDtypeStruct):
+            return leaf
+        leaf = leaf if hasattr(leaf, "shape") and hasattr(leaf, "dtype") else np.asarray(leaf)
+        return jax.ShapeDtypeStruct(leaf.shape, jax.dtypes.canonicalize_dtype(leaf.dtype))
+
+    return jax.tree.map(one, value)
+
+
+def declare(module: Module, *specs: Any, **kwargs: Any) -> tuple[dict[str, Weight], Any]:
+    """One abstract trace in training mode: every weight by path, and the spec of the output. Computes nothing."""
+    building: dict[str, Weight] = {}
+
+    def trace(*args: Any, **kw: Any) -> Any:
+        call = Call({}, {}, paths_of(module), train=True, key=jax.random.key(0), building=building)
+        with opened(call), notes.collecting():
+            return module._enter(call, args, kw)
+
+    out = jax.eval_shape(trace, *spec_of(specs), **spec_of(kwargs))
+    return building, out
+
+
+def draw(weights: dict[str, Weight], key: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Start values, each weight from the key folded with its path."""
+    key = as_key(key)
+    params: dict[str, Any] = {}
+    state: dict[str, Any] = {}
+    for path, w in weights.items():
+        value = jnp.asarray(w.init(fold(key, path), w.shape, w.dtype))
+        if value.shape != w.shape:
+            raise ValueError(f"the initializer of {path!r} returned shape {value.shape}, expected {w.shape}")
+        (params if w.kind == "param" else state)[path] = value
+    return params, state
+
+
+def init(module: Module, key: Any, *specs: Any, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """``(params, state)`` for inputs like ``specs``: flat dicts keyed by dotted path. Pure: the module is not changed."""
+    return draw(declare(module, *specs, **kwargs)[0], key)
+
+
+def apply(
+    module: Module,
+    params: dict[str, Any],
+    state: dict[str, Any],
+    *args: Any,
+    train: bool = False,
+    key: Any = None,
+    dtype: Any = None,
+    capture: Iterable[str] = (),
+    nudge: dict[str, Any] | None = None,
+    **kwargs: Any,
+) -> Any:
+    """Run a module as a pure function of its arrays: ``(y, new_state)``, or ``(y, new_state, captured)`` with ``capture``.
+
+    ``capture`` names the layers whose outputs are wanted, by path (``"*"``: all; the second call of a shared layer is
+    ``"path:1"``). ``nudge`` adds an array to a layer's output: differentiate by it for the gradient there. ``dtype`` is the
+    compute dtype: weights and floating inputs are cast to it on the way in, outputs back to float32.
+    """
+    wanted = frozenset([capture] if isinstance(capture, str) else capture)
+    known = members(module)
+    for spot in (wanted | set(nudge or ())) - {"*"}:
+        if spot.split(":")[0] not in known:
+            from .errors import unknown
+
+            raise unknown("path of a layer", spot, known)
+    paths = {id(m): p for p, m in known.items()}
+    call = Call(
+        params,
+        state,
+        paths,
+        train=train,
+        key=None if key is None else as_key(key),
+        dtype=dtype,
+        wanted=wanted,
+        nudges=dict(nudge or {}),
+    )
+    args = jax.tree.map(lambda leaf: _enter_array(leaf, dtype), args)
+    with opened(call), notes.collecting():
+        y = module._enter(call, args, kwargs)
+    missing = wanted - {"*"} - set(call.captured)
+    if missing:
+        raise ValueError(f"layers {sorted(missing)} were not called, so their outputs cannot be captured")
+    if dtype is not None:
+        y = jax.tree.map(lambda leaf: _leave_array(leaf, dtype), y)
+    new_state = {**state, **call.written}
+    return (y, new_state, call.captured) if wanted else (y, new_state)
+
+
+def _enter_array(leaf: Any, dtype: Any) -> Any:
+    if leaf is None or isinstance(leaf, (bool, str)) or callable(leaf):
+        return leaf
+    array = np.asarray(leaf) if not hasattr(leaf, "dtype") else leaf
+    if array.dtype.kind in "OUST" or array.dtype.kind == "M":
+        raise TypeError(
+            f"the input holds {array.dtype} values (first: {np.ravel(array)[0]!r}), not numbers: turn text into numbers first"
+            if np.size(array)
+            else f"the input has dtype {array.dtype}, not numbers"
+        )
+    array = jnp.asarray(array)
+    return array.astype(dtype) if dtype is not None and jnp.issubdtype(array.dtype, jnp.floating) else array
+
+
+def _leave_array(leaf: Any, dtype: Any) -> Any:
+    if not (hasattr(leaf, "dtype") and leaf.dtype == dtype):
+        return leaf
+    out = leaf.astype(jnp.float32)
+    logits = notes.annotation(leaf, "logits")
+    notes.annotate(out, "logits", None if logits is None else logits.astype(jnp.float32))
+    return notes.annotate(out, "mask", notes.annotation(leaf, "mask"))
+
+
+# -- weights inside the objects --------------------------------------------------------------------------------------------
+
+
+def build(module: Module, *specs: Any, key: Any = 0, **kwargs: Any) -> Module:
+    """Give a module weights drawn for inputs like ``specs``."""
+    weights, _ = declare(module, *specs, **kwargs)
+    adopt(module, weights)
+    params, state = draw(weights, key)
+    bind(module, {**params, **state})
+    return module
+
+
+def adopt(module: Module, weights: dict[str, Weight]) -> None:
+    """Store what each member declared in the member itself; old weights are forgotten."""
+    owners = members(module)
+    for owner in owners.values():
+        owner._weights, owner._arrays = {}, {}
+    for path, weight in weights.items():
+        owner, _, name = path.rpartition(".")
+        owners[owner]._weights[name] = weight
+
+
+def bind(module: Module, arrays: dict[str, Any]) -> None:
+    """Put arrays, by path, into the members they belong to."""
+    owners = members(module)
+    for path, value in arrays.items():
+        owner, _, name = path.rpartition(".")
+        owners[owner]._arrays[name] = value
+
+
+def declared(module: Module) -> dict[str, Weight]:
+    """Every declared weight of a built module, by path; not trainable where a module above it is frozen."""
+    frozen = [p for p, m in members(module).items() if not m.trainable]
+    result = {}
+    for path, member in members(module).items():
+        for name, weight in member._weights.items():
+            full = join(path, name)
+            if weight.trainable and any(p == "" or full.startswith(p + ".") for p in frozen):
+                weight = Weight(**{**weight.__dict__, "trainable": False})
+            result[full] = weight
+    return result
+
+
+def weights_of(module: Module) -> tuple[dict[str, Any], dict[str, Any]]:
+    """``(params, state)`` that a built module holds, as flat dicts by path."""
+    params: dict[str, Any] = {}
+    state: dict[str, Any] = {}
+    for path, member in members(module).items():
+        for name, weight in member._weights.items():
+            (params if weight.kind == "param" else state)[join(path, name)] = member._arrays[name]
+    return params, state
+
+
+# -- the pytree view -------------------------------------------------------------------------------------------------------
+
+
+class Skeleton:
+    """A module without its arrays; equal to another when class, structure and plain attributes are equal."""
+
+    def __init__(self, module: Module) -> None:
+        self.module = module
+        self.names = tuple(join(p, n) for p, m in members(module).items() for n in m._weights)
+
+    def signature(self) -> tuple:
+        return tuple(
+            (path, type(m), tuple((k, _plain(v)) for k, v in vars(m).items() if not k.startswith("_")))
+            for path, m in members(self.module).items()
+        )
+
+    def __eq__(self, other: Any) -> bool:
+        if not isinstance(other, Skeleton) or self.names != other.names:
+            return False
+        return self.module is other.module or self.signature() == other.signature()
+
+    def __hash__(self) -> int:
+        return hash((type(self.module), self.names))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Module):
+        return "module"
+    if isinstance(value, (list, tuple)):
+        return (type(value), *map(_plain, value))
+    if isinstance(value, dict):
+        return tuple((k, _plain(v)) for k, v in value.items())
+    if isinstance(value, np.ndarray | jax.Array):
+        return (describe(value), np.asarray(value).tobytes())
+    return value
+
+
+def clone(module: Module, memo: dict[int, Module] | None = None) -> Module:
+    """A copy of the object tree with shared members still shared; arrays are the same objects."""
+    memo = {} if memo is None else memo
+
+    def copied(value: Any) -> Any:
+        if isinstance(value, Module):
+            return clone(value, memo)
+        if type(value) in (list, tuple):
+            return type(value)(map(copied, value))
+        if type(value) is dict:
+            return {k: copied(v) for k, v in value.items()}
+        return value
+
+    if id(module) not in memo:
+        new = memo[id(module)] = copy.copy(module)
+        new._weights, new._arrays = dict(module._weights), dict(module._arrays)
+        for name, value in vars(module).items():
+            if not name.startswith("_"):
+                new.__dict__[name] = copied(value)
+    return memo[id(module)]
+
+
+def register(cls: type[Module]) -> None:
+    def flatten(module: Module) -> tuple[tuple, Skeleton]:
+        skeleton = Skeleton(module)
+        arrays = {join(p, n): m._arrays[n] for p, m in members(module).items() for n in m._weights}
+        return tuple(arrays[n] for n in skeleton.names), skeleton
+
+    def flatten_with_keys(module: Module) -> tuple[tuple, Skeleton]:
+        leaves, skeleton = flatten(module)
+        return tuple((jax.tree_util.DictKey(n), v) for n, v in zip(skeleton.names, leaves, strict=True)), skeleton
+
+    def unflatten(skeleton: Skeleton, leaves: Iterable) -> Module:
+        new = clone(skeleton.module)
+        bind(new, dict(zip(skeleton.names, leaves, strict=True)))
+        return new
+
+    jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)
+
+
+# -- looking inside --------------------------------------------------------------------------------------------------------
+
+
+def outputs(module: Module, *args: Any, paths: str | Iterable[str] = "*", **kwargs: Any) -> dict[str, Any]:
+    """The outputs of layers by path, for one input: ``outputs(model, x, paths=["layers.0"])``; ``"*"`` is every layer."""
+    params, state = weights_of(module)
+    return apply(module, params, state, *args, capture=paths, **kwargs)[2]
+
+
+def gradients(
+    module: Module, function: Callable[[Any], Any], *args: Any, paths: str | Iterable[str], **kwargs: Any
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """``(outputs, gradients)`` by path: d function(module(x)) / d output of the layer at each path.
+
+    ``function`` turns the module's output into a scalar. A zero array is added at each path and differentiated by.
+    """
+    paths = [paths] if isinstance(paths, str) else list(paths)
+    params, state = weights_of(module)
+    shapes = jax.eval_shape(lambda a: apply(module, params, state, *a, capture=paths, **kwargs)[2], args)
+    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+
+    def scalar(nudge: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        y, _, captured = apply(module, params, state, *args, capture=paths, nudge=nudge, **kwargs)
+        return function(y), captured
+
+    grads, captured = jax.grad(scalar, has_aux=True)(zeros)
+    return captured, grads
