@@ -1,11 +1,28 @@
 """What a model is: modules, flat dicts of named arrays, graphs of layers. Imports jax and nothing of the house above it."""
 
+from . import runtime
 from .errors import describe, unknown
 from .graph import Graph, Input, Node
 from .lift import Ensemble, Remat, Repeat
 from .module import Call, Module, Weight, as_key, current_call, fold
 from .notes import annotate, annotation, collecting, graph_function
-from .tree import apply, bind, build, children, clone, declare, declared, find, gradients, init, members, outputs, weights_of
+from .tree import (
+    apply,
+    bind,
+    build,
+    children,
+    clone,
+    declare,
+    declared,
+    find,
+    gradients,
+    init,
+    members,
+    outputs,
+    weights_of,
+)
+
+runtime.configure()
 
 __all__ = [
     "Call",

@@ -44,7 +44,7 @@ class Configurable:
         return list(self._arguments.items())
 
     def __repr__(self) -> str:
-        defaults = {k: p.default for k, p in _parameters(type(self)).items()}
+        defaults = {k: p.default for k, p in parameters(type(self)).items()}
         shown = [
             f"{k}={getattr(v, '__name__', v)!s}" if callable(v) else f"{k}={v!r}"
             for k, v in self._given()
@@ -57,7 +57,7 @@ def _same(a: Any, b: Any) -> bool:
     return a is b or (type(a) is type(b) and isinstance(a, (str, int, float, bool, tuple)) and a == b)
 
 
-def _parameters(cls: type) -> dict[str, inspect.Parameter]:
+def parameters(cls: type) -> dict[str, inspect.Parameter]:
     """What the constructor takes, without self."""
     if cls.__init__ is object.__init__:
         return {}
@@ -66,20 +66,18 @@ def _parameters(cls: type) -> dict[str, inspect.Parameter]:
 
 def _bind(cls: type, args: tuple, kwargs: dict) -> dict[str, Any]:
     """Constructor arguments by name, defaults filled in, `**options` laid flat."""
-    parameters = _parameters(cls)
-    signature = inspect.Signature(list(parameters.values()))
+    known = parameters(cls)
     try:
-        bound = signature.bind(*args, **kwargs)
+        bound = inspect.Signature(list(known.values())).bind(*args, **kwargs)
     except TypeError as error:
-        if set(kwargs) - set(parameters) or len(args) > len(parameters):
-            takes = ", ".join(parameters) or "no arguments"
-            raise TypeError(f"{cls.__name__}: {error}. It takes: {takes}") from None
+        if set(kwargs) - set(known) or len(args) > len(known):
+            raise TypeError(f"{cls.__name__}: {error}. It takes: {', '.join(known) or 'no arguments'}") from None
         # Something required is missing: the constructor says so itself, and copy.copy may come this way rightly.
         return {}
     bound.apply_defaults()
     found: dict[str, Any] = {}
     for name, value in bound.arguments.items():
-        flat = parameters[name].kind is inspect.Parameter.VAR_KEYWORD
+        flat = known[name].kind is inspect.Parameter.VAR_KEYWORD
         found.update(value if flat else {name: value})
     return found
 
@@ -160,7 +158,7 @@ def resolve(
         arguments = {str(k): _revive(kind, v, names, custom) for k, v in identifier.items() if k != "class"}
         return _look_up(kind, identifier["class"], table, custom)(**arguments)
     elif isinstance(identifier, Mapping) and "function" in identifier:
-        return _look_up(kind, identifier["function"], table, custom)
+        found = _look_up(kind, identifier["function"], table, custom)
     else:
         found = identifier
     if isinstance(found, type):

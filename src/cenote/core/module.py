@@ -64,6 +64,7 @@ class Call:
     captured: dict[str, Any] = field(default_factory=dict)
     visits: dict[str, int] = field(default_factory=dict)
     keys_used: dict[str, int] = field(default_factory=dict)
+    observer: Callable | None = None  # observer(path, module, args, kwargs, y) after each layer's call
     trace: Any = field(default_factory=lambda: get_opaque_trace_state(convention="flax"))
 
     def path(self, module: Module) -> str:
@@ -234,6 +235,8 @@ class Module:
             y = jax.tree.map(jnp.add, y, call.nudges[spot])
         if spot in call.wanted or "*" in call.wanted:
             call.captured[spot] = y
+        if call.observer is not None:
+            call.observer(spot, self, args, kwargs, y)
         return y
 
     def _run(self, *args: Any, **kwargs: Any) -> Any:
@@ -282,8 +285,11 @@ class Module:
 
         return apply(self, params, state, *args, train=train, key=key, **kwargs)
 
-    def build(self, *specs: Any, key: Any = 0) -> Module:
-        """Give the module weights for inputs like ``specs``; ``key`` is a seed or a JAX key. Returns the module."""
+    def build(self, *specs: Any, key: Any = None) -> Module:
+        """Give the module weights for inputs like ``specs``; ``key`` is a seed or a JAX key. Returns the module.
+
+        Without a key, weights that layers already have are kept and the missing ones are drawn with seed 0.
+        """
         from .tree import build
 
         return build(self, *specs, key=key)
@@ -336,7 +342,9 @@ def _shape(shape: Any, name: str) -> tuple[int, ...]:
     shape = (shape,) if isinstance(shape, int) else tuple(shape)
     for size in shape:
         if not hasattr(size, "__index__") or int(size) < 0:
-            raise ValueError(f"weight {name!r} needs a shape of known sizes, got {shape}: say the sizes, or build with an input")
+            raise ValueError(
+                f"weight {name!r} needs a shape of known sizes, got {shape}: say them, or build with an input"
+            )
     return tuple(int(size) for size in shape)
 
 

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
+
 class Table:
     """The notes of one outermost call, and the losses its layers added."""
 

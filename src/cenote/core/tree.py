@@ -81,12 +81,17 @@ def spec_of(value: Any) -> Any:
     return jax.tree.map(one, value)
 
 
-def declare(module: Module, *specs: Any, **kwargs: Any) -> tuple[dict[str, Weight], Any]:
-    """One abstract trace in training mode: every weight by path, and the spec of the output. Computes nothing."""
+def declare(
+    module: Module, *specs: Any, observer: Callable | None = None, **kwargs: Any
+) -> tuple[dict[str, Weight], Any]:
+    """One abstract trace in training mode: every weight by path, and the spec of the output. Computes nothing.
+
+    ``observer(path, module, args, kwargs, y)`` is told of each layer's call, in order.
+    """
     building: dict[str, Weight] = {}
 
     def trace(*args: Any, **kw: Any) -> Any:
-        call = Call({}, {}, paths_of(module), train=True, key=jax.random.key(0), building=building)
+        call = Call({}, {}, paths_of(module), train=True, key=jax.random.key(0), building=building, observer=observer)
         with opened(call), notes.collecting():
             return module._enter(call, args, kw)
 
@@ -186,23 +191,30 @@ def _leave_array(leaf: Any, dtype: Any) -> Any:
 # -- weights inside the objects --------------------------------------------------------------------------------------------
 
 
-def build(module: Module, *specs: Any, key: Any = 0, **kwargs: Any) -> Module:
-    """Give a module weights drawn for inputs like ``specs``."""
+def build(module: Module, *specs: Any, key: Any = None, seed: int = 0, **kwargs: Any) -> Module:
+    """Give a module weights for inputs like ``specs``.
+
+    Without a key, weights that layers already have are kept (a trained part inside a new model) and the missing ones are
+    drawn with ``seed``; with a key, all are drawn.
+    """
     weights, _ = declare(module, *specs, **kwargs)
+    kept = {} if key is not None else {**weights_of(module)[0], **weights_of(module)[1]}
     adopt(module, weights)
-    params, state = draw(weights, key)
-    bind(module, {**params, **state})
+    missing = {path: w for path, w in weights.items() if path not in kept or jnp.shape(kept[path]) != w.shape}
+    params, state = draw(missing, seed if key is None else key)
+    bind(module, {**{path: kept[path] for path in weights if path not in missing}, **params, **state})
     return module
 
 
 def adopt(module: Module, weights: dict[str, Weight]) -> None:
-    """Store what each member declared in the member itself; old weights are forgotten."""
+    """Store what each member declared in the member itself, in place of what it had."""
     owners = members(module)
-    for owner in owners.values():
-        owner._weights, owner._arrays = {}, {}
+    by_owner: dict[str, dict[str, Weight]] = {}
     for path, weight in weights.items():
         owner, _, name = path.rpartition(".")
-        owners[owner]._weights[name] = weight
+        by_owner.setdefault(owner, {})[name] = weight
+    for owner, declared_ones in by_owner.items():
+        owners[owner]._weights, owners[owner]._arrays = declared_ones, {}
 
 
 def bind(module: Module, arrays: dict[str, Any]) -> None:

@@ -50,8 +50,8 @@ def fetch(
 ) -> Path:
     """Download the first of `urls` that delivers the right bytes, and return `target`.
 
-    The bytes gather in `.<name>.part` beside the target. An interrupted download goes on from there, with this mirror or the
-    next, where the server grants HTTP ranges. Only when the checksum is right is the part renamed to the target, so
+    The bytes gather in `.<name>.part` beside the target. An interrupted download goes on from there, with this mirror
+    or the next, where the server grants HTTP ranges. Only when the checksum is right is the part renamed to the target, so
     whoever sees the target sees all of it. Two processes after the same file take turns: the second finds it done.
 
     Args:
@@ -65,7 +65,7 @@ def fetch(
 
     Raises:
         FetchError: no mirror delivered; each is listed with its reason.
-        OSError: the folder cannot be written (read-only, or the disk is full); what has arrived is kept for a later resume.
+        OSError: the folder cannot be written (read-only, or the disk is full); what has arrived is kept.
     """
     target = Path(target)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -86,8 +86,13 @@ def fetch(
 def matches(path: Path, checksum: str) -> bool:
     """Whether the file has the checksum `"<algorithm>:<hex>"`."""
     algorithm, _, expected = checksum.partition(":")
+    return digest(path, algorithm) == expected
+
+
+def digest(path: Path, algorithm: str) -> str:
+    """The file's hash in hexadecimal."""
     with open(path, "rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest() == expected
+        return hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
 
 
 def _gather(urls, part, target, checksum, limit, timeout, attempts, pause) -> None:
@@ -165,7 +170,8 @@ def _open(url: str, have: int, part: Path, timeout: float) -> http.client.HTTPRe
         if error.code == 416:  # our part is longer than their file
             part.unlink(missing_ok=True)
             raise _Failure("has no such range", again=True) from None
-        raise _Failure(f"HTTP {error.code} {error.reason}", error.code in (408, 425, 429) or error.code >= 500) from None
+        busy = error.code in (408, 425, 429) or error.code >= 500
+        raise _Failure(f"HTTP {error.code} {error.reason}", again=busy) from None
     except (OSError, http.client.HTTPException, ValueError) as error:
         cause = getattr(error, "reason", None) if isinstance(error, urllib.error.URLError) else error
         hopeless = isinstance(cause, socket.gaierror | ConnectionRefusedError | ssl.SSLCertVerificationError | str)
@@ -219,9 +225,9 @@ def _progress(name: str) -> Iterator[Callable[[int, int | None], None]]:
         yield lambda have, total: None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+    from rich.progress import DownloadColumn, Progress, TransferSpeedColumn
 
-    columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()
+    columns = *Progress.get_default_columns(), DownloadColumn(), TransferSpeedColumn()
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(f"download {name}", total=None)
         yield lambda have, total: bar.update(task, completed=have, total=total)
@@ -229,7 +235,7 @@ def _progress(name: str) -> Iterator[Callable[[int, int | None], None]]:
 
 @contextlib.contextmanager
 def _lock(path: Path) -> Iterator[bool]:
-    """Hold the lock file: True when held, False where the disk knows no locks. The system frees it when a process dies."""
+    """Hold the lock file: True when held, False where the disk knows no locks. It ends with its process."""
     with open(path, "ab") as file:
         try:
             while not _take(file):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import MappingProxyType
 from typing import Any
 
 import jax.numpy as jnp
@@ -31,6 +32,11 @@ class Layer(Module):
     weights: dict[str, str] = {}
     supports_masking: bool = False
 
+    # Defaults here, so that a subclass that forgets super().__init__() works, too.
+    input_shape: tuple[int | None, ...] | None = None
+    activity_regularizer: Any = None
+    options: dict[str, dict[str, Any]] = MappingProxyType({})  # type: ignore[assignment]
+
     def __init__(
         self,
         *,
@@ -51,7 +57,9 @@ class Layer(Module):
         known = ["activity_regularizer", *(f"{p}_{kind}" for p in self.weights for kind in _KINDS)]
         for option in options:
             if option not in known:
-                raise unknown(f"argument of {type(self).__name__}", option, [*known, "name", "trainable", "input_shape"])
+                raise unknown(
+                    f"argument of {type(self).__name__}", option, [*known, "name", "trainable", "input_shape"]
+                )
         self.activity_regularizer = regularizers.get(options.pop("activity_regularizer", None))
         self.options: dict[str, dict[str, Any]] = {}
         for option, value in options.items():
@@ -93,7 +101,10 @@ _KINDS: dict[str, Callable] = {
 
 def _input_shape(shape: Any, options: dict[str, Any]) -> tuple[int | None, ...] | None:
     """Keras's older spellings of the same thing: ``input_dim=4``, ``batch_input_shape=(None, 4)``, ``input_length=``."""
-    length, width = options.pop("input_length", None), options.pop("input_dim", None) if "input_dim" in options else None
+    length, width = (
+        options.pop("input_length", None),
+        options.pop("input_dim", None) if "input_dim" in options else None,
+    )
     batch = options.pop("batch_input_shape", None)
     if shape is None and batch is not None:
         shape = tuple(batch)[1:]

@@ -1,0 +1,216 @@
+"""Activation functions by Keras's names: arrays to arrays of the same shape; graph nodes give nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from cenote.core.configurable import Configurable, family, resolve
+from cenote.core.notes import annotate, graph_function
+
+
+def _float(x: Any) -> jax.Array:
+    """As an array of real numbers: whole numbers become float32."""
+    x = jnp.asarray(x)
+    return x if jnp.issubdtype(x.dtype, jnp.inexact) else x.astype(jnp.float32)
+
+
+def _linked(y: jax.Array, logits: jax.Array, link: str) -> jax.Array:
+    """Let probabilities carry their logits, and the link: a loss must not take a softmax's logits for a sigmoid's."""
+    annotate(y, "link", link)
+    return annotate(y, "logits", logits)
+
+
+@graph_function
+def linear(x: Any) -> Any:
+    """The input itself.
+
+    >>> linear(3.0)
+    3.0
+    """
+    return x
+
+
+@graph_function
+def relu(x: Any, negative_slope: float = 0.0, max_value: float | None = None, threshold: float = 0.0) -> jax.Array:
+    """Rectifier: ``x`` from the threshold up to ``max_value``, ``negative_slope * (x - threshold)`` below.
+
+    Source: Nair and Hinton 2010, ICML.
+
+    >>> relu([-2.0, 1.0, 8.0], max_value=6.0).tolist()
+    [0.0, 1.0, 6.0]
+    """
+    x = _float(x)
+    if threshold == 0.0:
+        y = jax.nn.relu(x) if negative_slope == 0.0 else jnp.where(x > 0, x, negative_slope * x)
+    else:
+        y = jnp.where(x > threshold, x, negative_slope * (x - threshold))
+    return y if max_value is None else jnp.minimum(y, max_value)
+
+
+@graph_function
+def leaky_relu(x: Any, negative_slope: float = 0.2) -> jax.Array:
+    """``x`` above zero, ``negative_slope * x`` below. Source: Maas et al. 2013, ICML.
+
+    >>> leaky_relu([-1.0, 1.0]).tolist()
+    [-0.20000000298023224, 1.0]
+    """
+    return relu(x, negative_slope=negative_slope)
+
+
+@graph_function
+def relu6(x: Any) -> jax.Array:
+    """``min(max(x, 0), 6)``. Source: Krizhevsky 2010, Convolutional deep belief networks on CIFAR-10."""
+    return jax.nn.relu6(_float(x))
+
+
+@graph_function
+def elu(x: Any, alpha: float = 1.0) -> jax.Array:
+    """``x`` above zero, ``alpha (exp(x) - 1)`` below. Source: Clevert et al. 2016, arXiv:1511.07289."""
+    return jax.nn.elu(_float(x), alpha)
+
+
+@graph_function
+def selu(x: Any) -> jax.Array:
+    """``1.0507 elu(x, 1.6733)``, which keeps mean 0 and variance 1. Source: Klambauer et al. 2017, arXiv:1706.02515."""
+    return jax.nn.selu(_float(x))
+
+
+@graph_function
+def gelu(x: Any, approximate: bool = False) -> jax.Array:
+    """``x P(X <= x)`` for a standard normal X; ``approximate`` takes the tanh form. Source: arXiv:1606.08415."""
+    return jax.nn.gelu(_float(x), approximate=approximate)
+
+
+@graph_function
+def silu(x: Any) -> jax.Array:
+    """``x sigmoid(x)``, also called swish. Source: Ramachandran et al. 2017, arXiv:1710.05941."""
+    return jax.nn.silu(_float(x))
+
+
+@graph_function
+def mish(x: Any) -> jax.Array:
+    """``x tanh(softplus(x))``. Source: Misra 2019, arXiv:1908.08681."""
+    return jax.nn.mish(_float(x))
+
+
+@graph_function
+def softplus(x: Any) -> jax.Array:
+    """``log(1 + exp(x))``, without overflow.
+
+    >>> softplus(1000.0).item()
+    1000.0
+    """
+    return jax.nn.softplus(_float(x))
+
+
+@graph_function
+def softsign(x: Any) -> jax.Array:
+    """``x / (1 + |x|)``."""
+    return jax.nn.soft_sign(_float(x))
+
+
+@graph_function
+def exponential(x: Any) -> jax.Array:
+    """``exp(x)``."""
+    return jnp.exp(_float(x))
+
+
+@graph_function
+def tanh(x: Any) -> jax.Array:
+    """Hyperbolic tangent."""
+    return jnp.tanh(_float(x))
+
+
+@graph_function
+def hard_sigmoid(x: Any) -> jax.Array:
+    """``min(max(x / 6 + 1/2, 0), 1)``."""
+    return jax.nn.hard_sigmoid(_float(x))
+
+
+@graph_function
+def hard_silu(x: Any) -> jax.Array:
+    """``x hard_sigmoid(x)``, also called hard_swish. Source: Howard et al. 2019, arXiv:1905.02244."""
+    return jax.nn.hard_silu(_float(x))
+
+
+@graph_function
+def sigmoid(x: Any) -> jax.Array:
+    """``1 / (1 + exp(-x))``; within a call, the result carries its logits to the loss.
+
+    >>> sigmoid([0.0]).tolist()
+    [0.5]
+    """
+    x = _float(x)
+    return _linked(jax.nn.sigmoid(x), x, "sigmoid")
+
+
+@graph_function
+def softmax(x: Any, axis: int = -1) -> jax.Array:
+    """``exp(x) / sum(exp(x))`` along an axis; within a call, the result carries its logits to the loss.
+
+    >>> softmax([[0.0, 0.0]]).tolist()
+    [[0.5, 0.5]]
+    """
+    x = _float(x)
+    y = jax.nn.softmax(x, axis=axis)
+    # Losses take the classes along the last axis, so only these logits can stand in for the probabilities.
+    return _linked(y, x, "softmax") if axis in (-1, x.ndim - 1) else y
+
+
+@graph_function
+def log_softmax(x: Any, axis: int = -1) -> jax.Array:
+    """``x - log(sum(exp(x)))`` along an axis."""
+    return jax.nn.log_softmax(_float(x), axis=axis)
+
+
+NAMES = family(
+    linear,
+    relu,
+    leaky_relu,
+    relu6,
+    elu,
+    selu,
+    gelu,
+    silu,
+    mish,
+    softplus,
+    softsign,
+    exponential,
+    tanh,
+    hard_sigmoid,
+    hard_silu,
+    sigmoid,
+    softmax,
+    log_softmax,
+    swish=silu,
+    hard_swish=hard_silu,
+    identity=linear,
+)
+
+swish, hard_swish = silu, hard_silu
+
+
+def get(identifier: Any, custom: Mapping[str, Any] | None = None) -> Callable:
+    """The function that a name stands for; None is linear, a function or layer is itself.
+
+    Raises: ValueError for an unknown name, listing the near ones.
+
+    >>> get("swish").__name__, get(None).__name__
+    ('silu', 'linear')
+    """
+    return linear if identifier is None else resolve("activation", identifier, NAMES, custom=custom)
+
+
+def config(activation: Any) -> Any:
+    """How an activation is written down: its name, or the config of an object.
+
+    >>> config(relu), config(None)
+    ('relu', 'linear')
+    """
+    if activation is None or isinstance(activation, str):
+        return activation or "linear"
+    return activation.config() if isinstance(activation, Configurable) else activation.__name__

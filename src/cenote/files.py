@@ -1,0 +1,114 @@
+"""Files that appear whole or not at all: atomic writes, and tensors with their description in one safetensors file.
+
+A `.cenote` file and a checkpoint are plain safetensors: any tool that reads safetensors opens them. The description is JSON
+in the header's metadata, and a SHA-256 over description and tensors tells a damaged file from a good one. Nothing in such a
+file is ever executed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import struct
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+MAX_HEADER = 64 << 20  # bytes of JSON that we are willing to parse
+
+
+class BadFile(ValueError):
+    """A file that is not what it should be: truncated, altered, or of another kind."""
+
+
+def write_atomically(path: str | os.PathLike, data: bytes) -> Path:
+    """Write a file so that others see the old one or the new one, never a part; an error names the path and the cure."""
+    path = Path(path)
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+        kept = "the old file is untouched" if path.exists() else "no file was left"
+        raise type(error)(
+            error.errno,
+            f"could not write {path} ({len(data):,} bytes): {error.strerror}; {kept}; free some space or choose a folder that "
+            f"you may write to",
+        ) from error
+    return path
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def save_tensors(path: str | os.PathLike, tensors: dict[str, Any], info: dict[str, Any], *, kind: str) -> Path:
+    """Write arrays by name, and a JSON-able description, as one safetensors file of a kind ("model", "checkpoint")."""
+    from safetensors.numpy import save
+
+    arrays = {name: np.ascontiguousarray(value).reshape(np.shape(value)) for name, value in tensors.items()}
+    text = json.dumps(info, ensure_ascii=False, allow_nan=True)
+    metadata = {"format": "cenote", "kind": kind, "info": text, "sha256": _digest(kind, text, arrays)}
+    return write_atomically(path, save(arrays, metadata))
+
+
+def load_tensors(path: str | os.PathLike, *, kind: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Read such a file back, ``(arrays, info)``; raises BadFile if it is damaged, foreign, or of another kind."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(
+            f"there is no file {path}" + ("" if path.parent.exists() else f" (nor a folder {path.parent})")
+        )
+    data = path.read_bytes()
+    metadata = _metadata(path, data)
+    try:
+        arrays = load(data)
+        info = json.loads(metadata["info"])
+    except (SafetensorError, ValueError, KeyError, RecursionError) as error:
+        raise BadFile(f"{path} is damaged and cannot be read: {error}") from error
+    if metadata.get("kind") != kind:
+        raise BadFile(f"{path} is a Cenote {metadata.get('kind')} file, not a {kind} file")
+    if _digest(kind, metadata["info"], arrays) != metadata.get("sha256"):
+        raise BadFile(f"{path} is damaged: its contents do not match its checksum")
+    return arrays, info
+
+
+def _metadata(path: Path, data: bytes) -> dict[str, str]:
+    problem = "is not a Cenote file"
+    if len(data) >= 8:
+        (size,) = struct.unpack("<Q", data[:8])
+        if size > min(MAX_HEADER, len(data) - 8):
+            problem = f"is truncated or not a Cenote file ({len(data):,} bytes, but its header claims {size:,})"
+        else:
+            with contextlib.suppress(ValueError, RecursionError):
+                metadata = json.loads(data[8 : 8 + size]).get("__metadata__", {})
+                if metadata.get("format") == "cenote":
+                    return metadata
+    raise BadFile(f"{path} {problem}")
+
+
+def _digest(kind: str, text: str, arrays: dict[str, np.ndarray]) -> str:
+    digest = hashlib.sha256(f"{kind}\n{text}\n".encode())
+    for name in sorted(arrays):
+        array = arrays[name]
+        digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
+        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()

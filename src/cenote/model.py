@@ -1,0 +1,615 @@
+"""Model and Sequential: the verbs compile, fit, evaluate, predict, save; each a few lines that call a package."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from . import optimizers
+from .core import Graph, Module, bind, children, declared, members, weights_of
+from .core.errors import unknown
+from .core.tree import build as build_tree
+from .core.tree import spec_of
+from .data.arrays import as_arrays, check_finite, check_pair, take_rows
+from .data.feed import Resident, as_feed, is_iterable_of_batches
+from .layers.base import Layer
+from .train import Checkpoints, History, Plan, Trainer, TrainState, evaluate, fit
+from .train.callbacks import Callback, Progress
+from .train.compiling import check_labels, infer, predict_spec, resolve_outputs
+from .train.predict import predict
+from .train.step import trained_names
+
+_PRECISIONS = {"float32": None, "mixed_bfloat16": jnp.bfloat16}
+_default_seed = 0
+
+
+def set_seed(seed: int) -> None:
+    """The seed of every model that is compiled without one, for start values, the order of the data and dropout."""
+    global _default_seed
+    _default_seed = int(seed)
+
+
+class Model(Layer):
+    """A network with verbs: subclass it and write ``forward``, or give it nodes: ``Model(inputs, outputs)``.
+
+    >>> import numpy as np
+    >>> from cenote import layers
+    >>> class Line(Model):
+    ...     def __init__(self):
+    ...         super().__init__()
+    ...         self.dense = layers.Dense(1)
+    ...     def forward(self, x):
+    ...         return self.dense(x)
+    >>> model = Line()
+    >>> model.compile(optimizer="sgd", loss="mse")
+    >>> history = model.fit(np.ones((8, 2)), np.ones((8, 1)), epochs=2, verbose=0)
+    >>> model.predict(np.ones((3, 2))).shape
+    (3, 1)
+    """
+
+    stop_training = False
+    info: dict[str, Any]
+
+    def __new__(cls, *args: Any, **kwargs: Any):
+        functional = cls is Model and (args or "inputs" in kwargs)
+        self = super().__new__(Functional if functional else cls, *args, **kwargs)
+        self.info = {}
+        self._spec: Any = None  # what one call takes
+        self._compiled: dict[str, Any] | None = None
+        self._trainer: Trainer | None = None
+        self._run: TrainState | None = None  # optimizer state and step, kept between calls
+        self._predictors: dict[Any, Any] = {}
+        return self
+
+    # -- build -------------------------------------------------------------------------------------------------------------
+
+    def build(self, *specs: Any, key: Any = None) -> Model:
+        """Draw weights for inputs like ``specs`` (arrays, ShapeDtypeStructs, or a shape as in Keras with None for the batch).
+
+        Weights that layers already have are kept, unless a ``key`` (a seed or a JAX key) is given.
+        """
+        specs = specs or self._input_specs()
+        if not specs:
+            raise ValueError(
+                "the size of the input is not known: build(x) with an example input, or give the first layer input_shape="
+            )
+        specs = tuple(_shape_to_spec(s) for s in specs)
+        build_tree(self, *specs, key=key, seed=self._seed)
+        self._spec = spec_of(specs)
+        self._forget()
+        return self
+
+    def _input_specs(self) -> tuple:
+        return ()
+
+    @property
+    def _seed(self) -> int:
+        seed = (self._compiled or {}).get("seed")
+        return _default_seed if seed is None else seed
+
+    def arrays(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """``(params, state)``: the model's weights and layer state, flat dicts by dotted path."""
+        if self._spec is None and self._input_specs():
+            self.build()
+        return weights_of(self)
+
+    @property
+    def params(self) -> dict[str, Any]:
+        return self.arrays()[0]
+
+    @property
+    def state_arrays(self) -> dict[str, Any]:
+        return self.arrays()[1]
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self._spec is None and self._input_specs():
+            from .core.module import current_call
+            from .core.notes import find_symbolic
+
+            if current_call() is None and find_symbolic((args, kwargs)) is None:
+                self.build()
+        return super().__call__(*args, **kwargs)
+
+    # -- compile -----------------------------------------------------------------------------------------------------------
+
+    def compile(
+        self,
+        optimizer: Any = "rmsprop",
+        loss: Any = None,
+        metrics: Any = None,
+        *,
+        loss_weights: Any = None,
+        weighted_metrics: Any = None,
+        precision: str = "float32",
+        seed: int | None = None,
+        **keras: Any,
+    ) -> None:
+        """Say what to minimise, how, and what to measure; names, objects and functions as in Keras.
+
+        ``precision="mixed_bfloat16"`` computes in bfloat16 and keeps the weights in float32. ``seed`` fixes start values, the
+        order of the data and dropout (0 unless `set_seed` said otherwise).
+        """
+        for option in keras:
+            if option not in _IGNORED:
+                raise unknown("argument of compile", option, [*_IGNORED, "optimizer", "loss", "metrics", "precision", "seed"])
+        if precision not in _PRECISIONS:
+            raise unknown("precision", precision, _PRECISIONS)
+        self._compiled = {
+            "optimizer": optimizers.get(optimizer),
+            "loss": loss,
+            "metrics": metrics,
+            "loss_weights": loss_weights,
+            "weighted_metrics": weighted_metrics,
+            "precision": precision,
+            "seed": seed,
+        }
+        # Names are looked up now, so that a slip is found here and not minutes later.
+        from . import losses
+        from . import metrics as metric_family
+
+        for leaf in _names(loss):
+            losses.get(leaf)
+        for leaf in [*_names(metrics), *_names(weighted_metrics)]:
+            metric_family.get(leaf)
+        self._forget()
+        self._run = None
+
+    def _forget(self) -> None:
+        """Drop compiled programs: the model, its objective or what is frozen has changed."""
+        self._trainer = None
+        self._predictors = {}
+
+    @property
+    def optimizer(self) -> Any:
+        if self._compiled is None:
+            raise ValueError("the model is not compiled: call compile(optimizer=..., loss=...)")
+        return self._compiled["optimizer"]
+
+    def _prepare(self, x: Any, y: Any, *, check: bool = True) -> Trainer:
+        """The trainer for batches like ``x``, ``y``; builds the model and infers the objective where that was not done."""
+        if self._spec is None:
+            self.build(jax.tree.map(lambda a: jax.ShapeDtypeStruct(jnp.shape(a), jnp.result_type(a)), x))
+        if self._compiled is None:
+            chosen, said = infer(self, x, y)
+            self.compile(**chosen)
+            print(said)
+        assert self._compiled is not None
+        frozen = trained_names(declared(self))
+        if self._trainer is not None and trained_names(self._trainer.weights) != frozen:
+            self._trainer = self._run = None
+        if self._trainer is None:
+            outputs = self._outputs_for(x, y)
+            self._trainer = Trainer(self._pure, outputs, self.optimizer, declared(self))
+        if check:
+            prediction = self._prediction(x)
+            check_labels(self._trainer.objective.outputs, prediction, y)
+        return self._trainer
+
+    def _outputs_for(self, x: Any, y: Any) -> Any:
+        c = self._compiled
+        assert c is not None
+        target = None if y is None else spec_of(y)
+        return resolve_outputs(
+            self._prediction(x),
+            target,
+            loss=c["loss"],
+            loss_weights=c["loss_weights"],
+            metrics=c["metrics"],
+            weighted_metrics=c["weighted_metrics"],
+            names=self.output_names,
+        )
+
+    def _prediction(self, x: Any) -> Any:
+        return predict_spec(self, spec_of(x))[0]
+
+    def _pure(self, params: dict, state: dict, x: Any, *, train: bool = False, key: Any = None) -> Any:
+        dtype = _PRECISIONS[(self._compiled or {}).get("precision", "float32")]
+        return self.apply(params, state, x, train=train, key=key, dtype=dtype)
+
+    @property
+    def output_names(self) -> list[str] | None:
+        return None
+
+    @property
+    def _input_count(self) -> int:
+        return 1
+
+    # -- train, evaluate, apply --------------------------------------------------------------------------------------------
+
+    def fit(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        verbose: str | int = "auto",
+        callbacks: Callback | Iterable[Callback] | None = None,
+        validation_split: float = 0.0,
+        validation_data: Any = None,
+        shuffle: bool = True,
+        class_weight: dict[int, float] | None = None,
+        sample_weight: Any = None,
+        initial_epoch: int = 0,
+        steps_per_epoch: int | None = None,
+        validation_steps: int | None = None,
+        validation_batch_size: int | None = None,
+        validation_freq: int | Iterable[int] = 1,
+        *,
+        checkpoint: str | os.PathLike | Checkpoints | None = None,
+    ) -> History:
+        """Train for ``epochs`` over the data; Keras's arguments, and ``checkpoint=folder`` to survive a crash.
+
+        ``x`` is an array, a frame, a list, a dict or tuple of them, or an iterable of batches ``(x, y)``; ``y`` may name a
+        column of a frame. With ``checkpoint`` the same call made again goes on where the last one stopped, to the bit. Ctrl-C
+        stops at the end of the current chunk, keeps what was learned, and raises KeyboardInterrupt.
+
+        Raises: ValueError or TypeError for data that does not fit, saying what came in and what to do; FloatingPointError
+        when the loss is no longer finite.
+        """
+        if x is None:
+            raise ValueError("fit needs data: fit(x, y)")
+        if epochs < 0 or initial_epoch < 0:
+            raise ValueError(f"epochs and initial_epoch must not be negative, got {epochs} and {initial_epoch}")
+        x, y, sample_weight, validation_data = _hold_out(x, y, sample_weight, validation_data, validation_split, self._input_count)
+        feed = as_feed(
+            x,
+            y,
+            sample_weight,
+            batch_size=batch_size,
+            class_weight=class_weight,
+            steps=steps_per_epoch,
+            inputs=self._input_count,
+            outputs=self._output_count,
+            seed=self._seed,
+            shuffle=shuffle,
+        )
+        if isinstance(feed, Resident) and batch_size is not None and batch_size > feed.count:
+            print(f"batch_size={batch_size} is larger than the data: each step takes all {feed.count} examples")
+        example = feed.example()
+        trainer = self._prepare(example["x"], example["y"], check=False)
+        if isinstance(feed, Resident):
+            check_labels(trainer.objective.outputs, self._prediction(example["x"]), feed.data["y"])
+        validation = None
+        if validation_data is not None:
+            validation = self._validation_feed(validation_data, validation_batch_size or batch_size)
+            if isinstance(validation, Resident):
+                check_labels(trainer.objective.outputs, self._prediction(example["x"]), validation.data["y"], "validation y")
+        plan = Plan(
+            epochs=epochs,
+            initial_epoch=initial_epoch,
+            shuffle=shuffle,
+            seed=self._seed,
+            steps=steps_per_epoch,
+            validation=validation,
+            validation_freq=validation_freq,
+            validation_steps=validation_steps,
+            checkpoints=Checkpoints(checkpoint) if isinstance(checkpoint, (str, os.PathLike)) else checkpoint,
+        )
+        users = [callbacks] if isinstance(callbacks, Callback) else list(callbacks or ())
+        self.stop_training = False
+        run = fit(trainer, self._start(trainer), feed, plan, [*users, Progress(verbose)], model=self, publish=self._publish)
+        return run.history
+
+    def _start(self, trainer: Trainer) -> TrainState:
+        """The state to go on from: the model's weights, and the optimizer's memory of earlier calls."""
+        params, state = self.arrays()
+        if self._run is None:
+            begun = trainer.start(params, state, self._seed)
+        else:
+            begun = self._run.with_arrays(params, state)
+        return begun.copy()  # the engine consumes the arrays it is given
+
+    def _publish(self, run: Any) -> None:
+        """Put the run's weights into the model, in arrays of its own."""
+        self._run = run.state.copy()
+        bind(self, {**self._run.params, **self._run.state})
+
+    def _validation_feed(self, data: Any, batch_size: int | None) -> Any:
+        if is_iterable_of_batches(data):
+            return as_feed(data, inputs=self._input_count, outputs=self._output_count)
+        if not isinstance(data, (tuple, list)) or len(data) not in (2, 3):
+            raise ValueError("validation_data must be (x, y), (x, y, sample_weight) or an iterable of batches")
+        return as_feed(*data, batch_size=batch_size or 256, inputs=self._input_count, outputs=self._output_count)
+
+    def evaluate(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        verbose: str | int = "auto",
+        sample_weight: Any = None,
+        steps: int | None = None,
+        callbacks: Any = None,
+        return_dict: bool = False,
+    ) -> Any:
+        """Loss and metrics over data, without dropout: ``[loss, metric, ...]`` (a number if there is only the loss), or a dict."""
+        if x is None:
+            raise ValueError("evaluate needs data: evaluate(x, y)")
+        feed = as_feed(
+            x, y, sample_weight, batch_size=batch_size or 256, steps=steps, inputs=self._input_count, outputs=self._output_count
+        )
+        example = feed.example()
+        self._require_built("evaluated")
+        trainer = self._prepare(example["x"], example["y"], check=False)
+        if isinstance(feed, Resident):
+            check_labels(trainer.objective.outputs, self._prediction(example["x"]), feed.data["y"])
+        progress = Progress(verbose)
+        for callback in _list(callbacks):
+            callback.set_model(self)
+            callback.on_test_begin()
+        params, state = self.arrays()
+        logs = evaluate(trainer, TrainState(jnp.zeros((), jnp.int32), params, state, None, None), feed, steps=steps)
+        progress.evaluated(logs, feed.count)
+        for callback in _list(callbacks):
+            callback.on_test_end(logs)
+        return logs if return_dict else _keras_result(logs)
+
+    def predict(
+        self, x: Any, batch_size: int | None = None, verbose: str | int = "auto", steps: int | None = None, callbacks: Any = None
+    ) -> Any:
+        """The model's outputs for data, as numpy arrays in the form of the output."""
+        self._require_built("used to predict")
+        for callback in _list(callbacks):
+            callback.set_model(self)
+            callback.on_predict_begin()
+        y = predict(self, x, batch_size=batch_size, steps=steps)
+        for callback in _list(callbacks):
+            callback.on_predict_end()
+        return y
+
+    def _require_built(self, what: str) -> None:
+        self.arrays()
+        if not self.built and self._spec is None:
+            raise ValueError(
+                f"the model has no weights yet, so it cannot be {what}: call fit, or build(x) with an example input"
+            )
+
+    def train_on_batch(
+        self, x: Any, y: Any = None, sample_weight: Any = None, class_weight: Any = None, return_dict: bool = False
+    ) -> Any:
+        """One optimizer step on one batch: the loss, ``[loss, metric, ...]``, or a dict."""
+        batch = self._one_batch(x, y, sample_weight, class_weight)
+        trainer = self._prepare(batch["x"], batch["y"])
+        params, state = self.arrays()
+        run = trainer.start(params, state, self._seed) if self._run is None else self._run.with_arrays(params, state)
+        run, totals = trainer.one_kept(run, trainer.new_totals(), batch)
+        self._run = run
+        bind(self, {**run.params, **run.state})
+        logs = trainer.logs(totals)
+        return logs if return_dict else _keras_result(logs)
+
+    def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
+        """Loss and metrics of one batch, without training."""
+        batch = self._one_batch(x, y, sample_weight, None)
+        self._require_built("tested")
+        trainer = self._prepare(batch["x"], batch["y"])
+        logs = trainer.logs(trainer.evaluate_one(*self.arrays(), trainer.new_totals(), batch))
+        return logs if return_dict else _keras_result(logs)
+
+    def predict_on_batch(self, x: Any) -> Any:
+        """The outputs for one batch."""
+        return self.predict(x)
+
+    def _one_batch(self, x: Any, y: Any, sample_weight: Any, class_weight: Any) -> Any:
+        feed = as_feed(
+            x, y, sample_weight, batch_size=1 << 62, class_weight=class_weight, inputs=self._input_count, outputs=self._output_count
+        )
+        return feed.data if isinstance(feed, Resident) else feed.example()
+
+    @property
+    def _output_count(self) -> int:
+        return len(self.output_names or [""])
+
+    # -- looking and keeping -----------------------------------------------------------------------------------------------
+
+    def summary(self, x: Any = None, *, show: bool = True) -> Any:
+        """Layers, paths, output shapes, parameters, operations and memory; prints the table and returns it."""
+        from .summary import summarize
+
+        if x is not None:
+            specs: Any = (as_arrays(x, "x", parts=self._input_count),)
+        else:
+            specs = self._spec or self._input_specs()
+        if not specs:
+            raise ValueError("the size of the input is not known yet: summary(x) with an example input, or build or fit first")
+        table = summarize(self, *specs)
+        if show:
+            print(table)
+        return table
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write the model into one file: constructor arguments, input spec, tensors, what compile was told. No code, no pickle."""
+        from .saving import save
+
+        save(self, path)
+
+    def get_weights(self) -> list[np.ndarray]:
+        """Every weight and state variable as numpy arrays, in the order of their declaration."""
+        params, state = self.arrays()
+        both = {**params, **state}
+        return [np.array(both[path]) for path in declared(self)]
+
+    def set_weights(self, weights: Iterable[Any]) -> None:
+        """Put a list like that of ``get_weights`` back, or a dict by path (which may hold only some of the paths)."""
+        self.arrays()
+        known = declared(self)
+        if not isinstance(weights, dict):
+            weights = list(weights)
+            if len(weights) != len(known):
+                raise ValueError(f"the model has {len(known)} weights, but {len(weights)} were given")
+            weights = dict(zip(known, weights, strict=True))
+        for path, value in weights.items():
+            if path not in known:
+                raise unknown("weight", path, known)
+            if np.shape(value) != known[path].shape:
+                raise ValueError(f"weight {path!r} has shape {known[path].shape}, but {np.shape(value)} was given")
+        bind(self, {k: jnp.asarray(v, known[k].dtype) for k, v in weights.items()})
+
+    def count_params(self) -> int:
+        """The number of trained and untrained weights, and of state variables' values, as Keras counts."""
+        self.arrays()
+        return sum(int(np.prod(w.shape)) for w in declared(self).values())
+
+    def get_layer(self, name: str | int) -> Module:
+        """A layer by its dotted path, its name, or its number."""
+        layers = dict(list(members(self).items())[1:])
+        if isinstance(name, int):
+            return [m for _, m in children(self)][name]
+        for path, layer in layers.items():
+            if name in (path, path.rpartition(".")[2], layer.name):
+                return layer
+        raise unknown("layer", name, layers)
+
+
+_IGNORED = {"run_eagerly", "steps_per_execution", "jit_compile", "auto_scale_loss"}  # Keras's knobs that have no meaning here
+
+
+class Sequential(Model):
+    """Layers one after the other; sizes are inferred from the first input, ``input_shape=`` is accepted and not needed.
+
+    >>> from cenote import layers
+    >>> model = Sequential([layers.Dense(4, activation="relu", input_shape=(3,)), layers.Dense(2)])
+    >>> model.count_params()
+    26
+    """
+
+    def __init__(self, layers: Iterable[Any] | None = None, *, name: str | None = None) -> None:
+        super().__init__(name=name)
+        self.layers: list[Module] = []
+        self._given: Any = None
+        for layer in [] if layers is None else layers:
+            self.add(layer)
+
+    def add(self, layer: Any) -> None:
+        """Append a layer (or, first, an Input)."""
+        from .core import Node
+
+        if isinstance(layer, Node):
+            if self.layers or layer.op.target is not None:
+                raise ValueError("an Input can only be the first entry of a Sequential model")
+            self._given = layer.spec(1)
+            return
+        if not isinstance(layer, Module):
+            hint = "; add an instance, not the class" if isinstance(layer, type) else ""
+            raise TypeError(f"a Sequential model is made of layers, got {layer!r}{hint}")
+        self.layers.append(layer)
+        self._changed()
+
+    def pop(self) -> Module:
+        """Take the last layer off."""
+        layer = self.layers.pop()
+        self._changed()
+        return layer
+
+    def _changed(self) -> None:
+        # Another shape of network needs another build, which keeps the weights that still fit.
+        self._forget()
+        self._spec = self._run = None
+
+    def forward(self, x: Any) -> Any:
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+    def _input_specs(self) -> tuple:
+        if self._given is not None:
+            return (self._given,)
+        first: Any = self.layers[0] if self.layers else None
+        shape = getattr(first, "input_shape", None)
+        if shape is None:
+            return first._input_specs() if isinstance(first, Model) else ()
+        from .core import Input
+
+        dtype = "int32" if type(first).__name__ == "Embedding" else "float32"
+        return (Input(shape, dtype=dtype).spec(1),)
+
+
+class Functional(Graph, Model):
+    """The model that ``Model(inputs, outputs)`` makes from nodes."""
+
+    def __init__(self, inputs: Any, outputs: Any, *, name: str | None = None) -> None:
+        Layer.__init__(self, name=name)
+        Graph.__init__(self, inputs, outputs, name=name)
+
+    def build(self, *specs: Any, key: Any = None) -> Any:
+        return Model.build(self, *specs, key=key)
+
+    def _input_specs(self) -> tuple:
+        return (self.input_spec(),)
+
+    @property
+    def output_names(self) -> list[str] | None:
+        if isinstance(self._outputs, dict):
+            return list(self._outputs)
+        names = [node.name.split(".")[0] for node in self._output_nodes]
+        return names if len(set(names)) == len(names) else None
+
+    @property
+    def _input_count(self) -> int:
+        return len(self._input_nodes)
+
+    @property
+    def inputs(self) -> Any:
+        return self._inputs
+
+    @property
+    def outputs(self) -> Any:
+        return self._outputs
+
+
+def _shape_to_spec(spec: Any) -> Any:
+    """Keras's ``build((None, 784))``: a tuple of sizes becomes a spec."""
+    if isinstance(spec, (tuple, list)) and spec and all(s is None or isinstance(s, int) for s in spec):
+        return jax.ShapeDtypeStruct(tuple(s or 1 for s in spec), jnp.float32)
+    return spec if _is_spec(spec) else as_arrays(spec, "x")
+
+
+def _is_spec(spec: Any) -> bool:
+    return any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(spec))
+
+
+def _names(given: Any) -> list:
+    if isinstance(given, dict) and "class" not in given:
+        given = list(given.values())
+    if isinstance(given, (list, tuple)):
+        return [leaf for g in given for leaf in _names(g)]
+    return [] if given is None else [given]
+
+
+def _list(callbacks: Any) -> list:
+    return [] if callbacks is None else [callbacks] if isinstance(callbacks, Callback) else list(callbacks)
+
+
+def _keras_result(logs: dict[str, float]) -> Any:
+    values = list(logs.values())
+    return values[0] if len(values) == 1 else values
+
+
+def _hold_out(x: Any, y: Any, w: Any, validation: Any, fraction: float, inputs: int) -> tuple:
+    """``validation_split``: the last part of the data, before any shuffling, as in Keras."""
+    if not fraction or validation is not None:
+        return x, y, w, validation
+    if not 0 < fraction < 1:
+        raise ValueError(f"validation_split must lie between 0 and 1, got {fraction}")
+    if is_iterable_of_batches(x):
+        raise ValueError("validation_split needs arrays, and x gives batches: pass validation_data instead")
+    from .data.feed import _columns
+
+    x, y = _columns(x, y)
+    x, y, w = as_arrays(x, "x", parts=inputs), as_arrays(y, "y"), as_arrays(w, "sample_weight")
+    count = check_pair(x, y, w)
+    cut = int(count * (1 - fraction))
+    if cut in (0, count):
+        raise ValueError(f"validation_split={fraction} of {count} examples leaves one side empty")
+    first, rest = slice(0, cut), slice(cut, None)
+    held = tuple(take_rows(part, rest) for part in (x, y, w) if part is not None)
+    for part in held:
+        check_finite(part, "the validation part")
+    return take_rows(x, first), take_rows(y, first), take_rows(w, first), held
+
+

@@ -1,0 +1,268 @@
+"""The training loop: epochs, chunks, validation, callbacks, checkpoints. Works on any Trainer, with or without a Model."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ..data.feed import Resident, Stream
+from .callbacks import Callback, CallbackList, TerminateOnNaN, overrides_batches
+from .checkpoint import Checkpoints
+from .epoch import epoch_order, padded_order
+from .run import Run, interrupts
+from .state import TrainState
+from .trainer import Trainer
+
+CHUNK_SECONDS = 0.1  # how often the host hears from the device
+FIRST_CHUNK = 16  # steps of the first chunk, before its speed is known
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long and in which order to train, and what to do beside it."""
+
+    epochs: int = 1
+    initial_epoch: int = 0
+    shuffle: bool = True
+    seed: int = 0
+    steps: int | None = None  # per epoch; None: all of the data
+    validation: Resident | Stream | None = None
+    validation_freq: int | Iterable[int] = 1
+    validation_steps: int | None = None
+    checkpoints: Checkpoints | None = None
+
+    def validates(self, epoch: int) -> bool:
+        if self.validation is None:
+            return False
+        if isinstance(self.validation_freq, int):
+            return (epoch + 1) % self.validation_freq == 0
+        return epoch + 1 in set(self.validation_freq)
+
+
+def fit(
+    trainer: Trainer,
+    state: TrainState,
+    feed: Resident | Stream,
+    plan: Plan,
+    callbacks: Iterable[Callback] = (),
+    *,
+    model: Any = None,
+    publish: Callable[[Run], None] = lambda run: None,
+) -> Run:
+    """Train from ``state`` over ``feed`` as ``plan`` says; the Run that comes back holds the last state and the history.
+
+    ``publish(run)`` is called when somebody outside may look at the weights: at epoch ends if there are users' callbacks, and
+    when the run ends, however it ends.
+    """
+    steps = feed.steps if plan.steps is None else plan.steps
+    run = Run(state, plan.epochs, model, plan.initial_epoch, 0, steps, feed.batch_size)
+    hooks = CallbackList([*callbacks], run)
+    loop = _Loop(trainer, feed, plan, run, hooks, publish)
+    if plan.checkpoints is not None:
+        plan.checkpoints.begin(run, hooks, trainer, feed, plan)
+    with interrupts(run):
+        hooks.on_train_begin()
+        try:
+            while run.epoch < plan.epochs and not run.stopping:
+                loop.epoch()
+        finally:
+            publish(run)
+        hooks.on_train_end(run.history.records[-1] if run.history.records else None)
+        publish(run)  # early stopping may have put the best weights back
+    if plan.checkpoints is not None:
+        plan.checkpoints.end(run, hooks)
+    if run.interrupted:
+        raise KeyboardInterrupt(
+            f"stopped by Ctrl-C in epoch {run.epoch + 1} after {int(run.state.step)} steps; the model keeps what it has learned"
+        )
+    return run
+
+
+class _Loop:
+    """The pieces of `fit` that share its variables."""
+
+    def __init__(
+        self, trainer: Trainer, feed: Any, plan: Plan, run: Run, hooks: CallbackList, publish: Callable
+    ) -> None:
+        self.trainer, self.feed, self.plan, self.run, self.hooks, self.publish = (
+            trainer,
+            feed,
+            plan,
+            run,
+            hooks,
+            publish,
+        )
+        self.stepwise = any(overrides_batches(c) for c in hooks.callbacks)
+        self.forgives_nan = any(isinstance(c, TerminateOnNaN) for c in hooks.callbacks)
+        self.watched = any(not type(c).__module__.startswith("cenote.") for c in hooks.callbacks)
+        self.length = FIRST_CHUNK
+        self.data = feed.on_device() if isinstance(feed, Resident) else None
+
+    def epoch(self) -> None:
+        run, plan = self.run, self.plan
+        self.hooks.on_epoch_begin(run.epoch)
+        safe = jax.tree.map(jnp.copy, (run.state.params, run.state.state))
+        if run.totals is None:
+            run.totals = self.trainer.new_totals()
+        try:
+            self._resident() if isinstance(self.feed, Resident) else self._stream()
+        except FloatingPointError:
+            run.state = run.state.with_arrays(*safe)
+            raise
+        if run.interrupted or (run.stop_reason and not self._epoch_done()):
+            return
+        logs = self.trainer.logs(run.totals)
+        if plan.validates(run.epoch):
+            assert plan.validation is not None
+            self.hooks.on_test_begin()
+            found = evaluate(self.trainer, run.state, plan.validation, steps=plan.validation_steps)
+            logs |= {f"val_{k}": v for k, v in found.items()}
+            self.hooks.on_test_end(found)
+        run.history.add(run, logs)
+        if self.watched:
+            self.publish(run)
+        self.hooks.on_epoch_end(run.epoch, logs)
+        run.epoch, run.position, run.totals = run.epoch + 1, 0, None
+        if plan.checkpoints is not None:
+            plan.checkpoints.epoch_ended(run, self.hooks, logs)
+
+    def _epoch_done(self) -> bool:
+        return self.run.steps is not None and self.run.position >= self.run.steps
+
+    def _resident(self) -> None:
+        run, trainer, feed = self.run, self.trainer, self.feed
+        full, tail = epoch_order(
+            feed.count, feed.batch_size, seed=self.plan.seed, epoch=run.epoch, shuffle=self.plan.shuffle
+        )
+        assert run.steps is not None
+        if run.steps > feed.steps:
+            raise ValueError(
+                f"steps_per_epoch={run.steps}, but the data gives {feed.steps} batches of {feed.batch_size}"
+            )
+        full = full[: run.steps]
+        if len(full) and not trainer.fused(run.state, run.totals, feed.example()):
+            self._one_by_one(full)
+        elif len(full):
+            self._fused(full)
+        if len(tail) and run.position == len(full) < run.steps and not run.stopping:
+            self._step(jax.tree.map(lambda a: a[tail], self.data), len(tail))
+
+    def _fused(self, full: Any) -> None:
+        run, trainer = self.run, self.trainer
+        order = jnp.asarray(full)
+        while run.position < len(full) and not run.stopping:
+            start = run.position
+            stop = start + 1 if self.stepwise else min(start + self.length, len(full))
+            began = time.perf_counter()
+            if self.stepwise:
+                self.hooks.on_train_batch_begin(start)
+            run.state, run.totals = trainer.chunk(run.state, run.totals, self.data, order, start, stop)
+            self._after(stop - start, (stop - start) * full.shape[1])
+            self._pace(stop - start, time.perf_counter() - began)
+
+    def _one_by_one(self, full: Any) -> None:
+        assert self.data is not None
+        for rows in full[self.run.position :]:
+            if self.run.stopping:
+                return
+            self._step(jax.tree.map(lambda a, rows=rows: a[rows], self.data), len(rows))
+
+    def _stream(self) -> None:
+        run = self.run
+        batches = self.feed.prefetched(run.epoch, run.position)
+        left = None if run.steps is None else run.steps - run.position
+        for batch in itertools.islice(batches, left):
+            self._step(jax.tree.map(jnp.asarray, batch), len(jax.tree.leaves(batch["x"])[0]))
+            if run.stopping:
+                return
+        if run.position == 0:
+            raise ValueError(
+                f"the data gave no batch in epoch {run.epoch + 1}: a generator runs dry after one pass; give an iterable that "
+                f"can be started again (a list, a DataLoader), or an endless generator and steps_per_epoch"
+            )
+        if run.steps is None:
+            run.steps = run.position
+
+    def _step(self, batch: Any, rows: int) -> None:
+        if self.stepwise:
+            self.hooks.on_train_batch_begin(self.run.position)
+        began = time.perf_counter()
+        self.run.state, self.run.totals = self.trainer.one(self.run.state, self.run.totals, batch)
+        self._heard = getattr(self, "_heard", 0.0)
+        self._waiting = getattr(self, "_waiting", 0) + 1
+        last = self.run.steps is not None and self.run.position + 1 >= self.run.steps
+        # Reading the totals waits for the device: do it about ten times a second, not after each step.
+        if self.stepwise or last or began - self._heard > CHUNK_SECONDS:
+            waiting, self._waiting, self._heard = self._waiting, 0, began
+            self._after(1, rows, steps_heard=waiting)
+        else:
+            self.run.position += 1
+            self.run.examples += rows
+
+    def _after(self, steps: int, rows: int, steps_heard: int | None = None) -> None:
+        """What the host does when it hears from the device."""
+        run = self.run
+        run.position += steps
+        run.examples += rows
+        logs = self.trainer.logs(run.totals)
+        if not math.isfinite(logs["loss"]) and not self.forgives_nan:
+            raise FloatingPointError(
+                f"the loss became {logs['loss']} in epoch {run.epoch + 1}, by step {run.position} (learning rate "
+                f"{run.learning_rate:g}): lower the learning rate, clip the gradients (clipnorm=1.0), or check the data and the "
+                f"range of the targets; the model keeps the weights of the beginning of this epoch"
+            )
+        if self.stepwise:
+            if self.watched:
+                self.publish(run)
+            self.hooks.on_train_batch_end(run.position - 1, logs)
+        self.hooks.on_chunk_end(run.position, logs)
+        if self.plan.checkpoints is not None:
+            self.plan.checkpoints.chunk_ended(run, self.hooks)
+
+    def _pace(self, steps: int, seconds: float) -> None:
+        """Choose the next chunk's length so that it takes about `CHUNK_SECONDS`."""
+        if not getattr(self, "_warm", False):  # the first chunk's time is mostly compilation
+            self._warm = True
+            return
+        wish = steps * CHUNK_SECONDS / max(seconds, 1e-6)
+        self.length = max(1, min(int(wish), 8 * self.length))
+
+
+def evaluate(
+    trainer: Trainer,
+    state: TrainState,
+    feed: Resident | Stream,
+    *,
+    steps: int | None = None,
+    on_batch: Callable[[int, int | None], None] | None = None,
+) -> dict[str, float]:
+    """Losses and metrics over a feed, without training."""
+    totals = trainer.new_totals()
+    if isinstance(feed, Resident) and trainer.fused(state, totals, feed.example()):
+        order = padded_order(feed.count, feed.batch_size)
+        stop = len(order) if steps is None else min(steps, len(order))
+        data = feed.on_device()
+        totals = trainer.evaluate_chunk(state.params, state.state, totals, data, jnp.asarray(order), 0, stop)
+        return trainer.logs(totals)
+    batches: Any
+    if isinstance(feed, Resident):
+        bounds = range(0, feed.count, feed.batch_size)
+        batches = (jax.tree.map(lambda a, i=i: a[i : i + feed.batch_size], feed.data) for i in bounds)
+    else:
+        batches = feed.prefetched(0, 0)
+    seen = 0
+    for batch in itertools.islice(batches, steps):
+        totals = trainer.evaluate_one(state.params, state.state, totals, jax.tree.map(jnp.asarray, batch))
+        seen += 1
+        if on_batch is not None:
+            on_batch(seen, steps)
+    if not seen:
+        raise ValueError("the data set is empty: there was no batch to evaluate")
+    return trainer.logs(totals)

@@ -1,0 +1,57 @@
+"""Prediction: batches through one compiled program, padded to a few sizes so that odd tails compile nothing new."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import numpy as np
+
+from ..data.arrays import as_arrays, check_finite, count_examples
+from ..data.feed import is_iterable_of_batches
+
+
+def predict(model: Any, x: Any, *, batch_size: int | None = None, steps: int | None = None) -> Any:
+    """The outputs of a model with ``arrays()``, ``_pure`` and ``_predictors`` for data, as numpy."""
+    params, state = model.arrays()
+    run = model._predictors.get("predict")
+    if run is None:
+        run = model._predictors["predict"] = jax.jit(lambda p, s, x: model._pure(p, s, x, train=False)[0])
+    parts: list = []
+    for batch in itertools.islice(_batches(model, x, batch_size), steps):
+        count = count_examples(batch)
+        padded = jax.tree.map(lambda a, n=_bucket(count, batch_size or 256): _pad(a, n), batch)
+        y = run(params, state, padded)
+        parts.append(jax.tree.map(lambda leaf, n=count: leaf[:n], jax.device_get(y)))
+    if not parts:
+        raise ValueError("there is nothing to predict: x holds no examples")
+    return jax.tree.map(lambda *leaves: leaves[0] if len(leaves) == 1 else np.concatenate(leaves), *parts)
+
+
+def _batches(model: Any, x: Any, batch_size: int | None) -> Iterator[Any]:
+    inputs = model._input_count
+    if is_iterable_of_batches(x):
+        for item in x:
+            x = item[0] if isinstance(item, (tuple, list)) else item
+            yield as_arrays(x, "x", parts=inputs)
+        return
+    x = as_arrays(x, "x", parts=inputs)
+    check_finite(x, "x")
+    size = batch_size or 256
+    for i in range(0, count_examples(x), size):
+        yield jax.tree.map(lambda a, i=i: a[i : i + size], x)
+
+
+def _bucket(count: int, batch_size: int) -> int:
+    """The next power of two, at most the batch size: few compilations, whatever the number of examples."""
+    return min(1 << (count - 1).bit_length(), max(batch_size, count)) if count else 0
+
+
+def _pad(array: Any, rows: int) -> Any:
+    short = rows - array.shape[0]
+    if not short:
+        return array
+    # Repeating the last row keeps the padding in the range of real data.
+    return np.concatenate([np.asarray(array), np.repeat(np.asarray(array[-1:]), short, axis=0)])

@@ -1,0 +1,64 @@
+"""The compiled programs of one model under one objective and one optimizer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from ..core import Weight
+from .epoch import evaluate_chunk, has_foreign_convolution, train_chunk
+from .objective import Batch, Objective, Output, Totals
+from .state import TrainState
+from .step import make_step, trained_names
+
+
+class Trainer:
+    """A plain ``apply`` with outputs (losses and metrics) and an optimizer, as programs that compile on first use.
+
+    ``weights`` holds what is declared about each weight: which are trained, their regularizers and constraints.
+    """
+
+    def __init__(self, apply: Callable, outputs: list[Output], optimizer: Any, weights: dict[str, Weight]) -> None:
+        self.objective = Objective(apply, outputs, weights)
+        self.optimizer, self.weights = optimizer, weights
+        self.step = make_step(self.objective, optimizer, weights)
+        self.chunk = train_chunk(self.step)
+        self.one = jax.jit(self.step, donate_argnums=(0, 1))
+        self.one_kept = jax.jit(self.step)
+        self.evaluate_chunk = evaluate_chunk(self.objective)
+        self.evaluate_one = jax.jit(self._evaluate_one)
+        self.numbers = jax.jit(self.objective.compute)
+        self._fused: dict[Any, bool] = {}
+
+    def start(self, params: dict, state: dict, key: Any) -> TrainState:
+        """The state before the first step."""
+        trained = trained_names(self.weights)
+        return TrainState.create(
+            params, state, self.optimizer.init({k: v for k, v in params.items() if k in trained}), key
+        )
+
+    @cached_property
+    def new_totals(self) -> Callable[[], Totals]:
+        return jax.jit(self.objective.totals)
+
+    def logs(self, totals: Totals) -> dict[str, float]:
+        """Losses and metrics as Python numbers (lists, for a metric with several values); waits for the device."""
+        found = {k: v.tolist() for k, v in jax.device_get(self.numbers(totals)).items()}
+        return {"loss": found.pop("loss"), **found}
+
+    def fused(self, state: TrainState, totals: Totals, batch: Batch) -> bool:
+        """Whether steps run in one compiled loop: everywhere, but for foreign convolutions on the CPU."""
+        if jax.default_backend() != "cpu":
+            return True
+        key = jax.tree.structure(batch)
+        if key not in self._fused:
+            batch = jax.tree.map(lambda a: jax.ShapeDtypeStruct(jnp.shape(a), jnp.result_type(a)), batch)
+            self._fused[key] = not has_foreign_convolution(self.step, state, totals, batch)
+        return self._fused[key]
+
+    def _evaluate_one(self, params: dict, state: dict, totals: Totals, batch: Batch) -> Totals:
+        return self.objective.loss(params, state, totals, batch, train=False)[1][1]
