@@ -22,6 +22,7 @@ _MODULES = [
     "metrics",
     "optimizers",
     "regularizers",
+    "schedules",
     "train",
 ]
 _NAMES = {
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
         metrics as metrics,
         optimizers as optimizers,
         regularizers as regularizers,
+        schedules as schedules,
         train as train,
     )
     from .core import Graph as Graph, Input as Input, Module as Module

@@ -25,6 +25,7 @@ from . import (
     metrics,
     optimizers,
     regularizers,
+    schedules,
 )
 from .core import Input
 from .core.errors import unknown
@@ -83,6 +84,7 @@ for _name, _source in {
     "regularizers": regularizers,
 }.items():
     sys.modules[f"{__name__}.{_name}"] = _source
+sys.modules[f"{__name__}.optimizers.schedules"] = schedules
 
 __all__ = [
     "Input",

@@ -62,7 +62,7 @@ class Model(Layer):
         self._spec: Any = None  # what one call takes
         self._compiled: dict[str, Any] | None = None
         self._trainer: Trainer | None = None
-        self._run: TrainState | None = None  # optimizer state and step, kept between calls
+        self._kept: TrainState | None = None  # optimizer state and step, kept between calls
         self._predictors: dict[Any, Any] = {}
         return self
 
@@ -157,7 +157,7 @@ class Model(Layer):
         for leaf in [*_names(metrics), *_names(weighted_metrics)]:
             metric_family.get(leaf)
         self._forget()
-        self._run = None
+        self._kept = None
 
     def _forget(self) -> None:
         """Drop compiled programs: the model, its objective or what is frozen has changed."""
@@ -181,7 +181,7 @@ class Model(Layer):
         assert self._compiled is not None
         frozen = trained_names(declared(self))
         if self._trainer is not None and trained_names(self._trainer.weights) != frozen:
-            self._trainer = self._run = None
+            self._trainer = self._kept = None
         if self._trainer is None:
             outputs = self._outputs_for(x, y)
             self._trainer = Trainer(self._pure, outputs, self.optimizer, declared(self))
@@ -298,16 +298,16 @@ class Model(Layer):
     def _start(self, trainer: Trainer) -> TrainState:
         """The state to go on from: the model's weights, and the optimizer's memory of earlier calls."""
         params, state = self.arrays()
-        if self._run is None:
+        if self._kept is None:
             begun = trainer.start(params, state, self._seed)
         else:
-            begun = self._run.with_arrays(params, state)
+            begun = self._kept.with_arrays(params, state)
         return begun.copy()  # the engine consumes the arrays it is given
 
     def _publish(self, run: Any) -> None:
         """Put the run's weights into the model, in arrays of its own."""
-        self._run = run.state.copy()
-        bind(self, {**self._run.params, **self._run.state})
+        self._kept = run.state.copy()
+        bind(self, {**self._kept.params, **self._kept.state})
 
     def _validation_feed(self, data: Any, batch_size: int | None) -> Any:
         if is_iterable_of_batches(data):
@@ -343,7 +343,7 @@ class Model(Layer):
             callback.set_model(self)
             callback.on_test_begin()
         params, state = self.arrays()
-        logs = evaluate(trainer, TrainState(jnp.zeros((), jnp.int32), params, state, None, None), feed, steps=steps)
+        logs = evaluate(trainer, params, state, feed, steps=steps)
         progress.evaluated(logs, feed.count)
         for callback in _list(callbacks):
             callback.on_test_end(logs)
@@ -376,9 +376,9 @@ class Model(Layer):
         batch = self._one_batch(x, y, sample_weight, class_weight)
         trainer = self._prepare(batch["x"], batch["y"])
         params, state = self.arrays()
-        run = trainer.start(params, state, self._seed) if self._run is None else self._run.with_arrays(params, state)
+        run = trainer.start(params, state, self._seed) if self._kept is None else self._kept.with_arrays(params, state)
         run, totals = trainer.one_kept(run, trainer.new_totals(), batch)
-        self._run = run
+        self._kept = run
         bind(self, {**run.params, **run.state})
         logs = trainer.logs(totals)
         return logs if return_dict else _keras_result(logs)
@@ -509,7 +509,7 @@ class Sequential(Model):
     def _changed(self) -> None:
         # Another shape of network needs another build, which keeps the weights that still fit.
         self._forget()
-        self._spec = self._run = None
+        self._spec = self._kept = None
 
     def forward(self, x: Any) -> Any:
         for layer in self.layers:

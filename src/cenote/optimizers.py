@@ -90,6 +90,12 @@ class Optimizer(Configurable):
 
         return optax.GradientTransformation(self.init, self.update)
 
+    def minimize(self, loss: Any) -> Any:
+        """A node that takes one step on a graph's loss when it is fetched: ``graph.run([train, loss], feeds={...})``."""
+        from cenote.core.graph import TrainNode
+
+        return TrainNode(self, loss)
+
     # -- what a rule writes --------------------------------------------------------------------------------------------
 
     def start(self, slot: str, p: Any) -> Any:
@@ -399,5 +405,5 @@ def get(identifier: Any, custom: Mapping[str, Any] | None = None) -> Optimizer |
         return identifier
     if isinstance(identifier, tuple) and hasattr(identifier, "init") and hasattr(identifier, "update"):
         return Optax(identifier)
-    found = resolve("optimizer", identifier, NAMES, custom=custom, within=schedules.NAMES)
+    found = resolve("optimizer", identifier, NAMES, custom=custom, within=[schedules.NAMES])
     return found if isinstance(found, Optimizer) else found()

@@ -134,7 +134,7 @@ def _revive(kind: str, value: Any, custom: dict[str, Any]) -> Any:
         "weighted_metrics": metrics.get,
     }.get(kind)
     if isinstance(value, dict) and "class" in value and get is not None:
-        return get(value)
+        return get(value, custom)
     if isinstance(value, dict):
         return {k: _revive(kind, v, custom) for k, v in value.items()}
     if isinstance(value, list):

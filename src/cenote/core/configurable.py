@@ -7,8 +7,8 @@ how losses, optimizers, initializers and the like travel in a saved model: names
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Self
 
 import numpy as np
 
@@ -31,7 +31,7 @@ class Configurable:
 
     _arguments: dict[str, Any]
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> Configurable:
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         self = super().__new__(cls)
         object.__setattr__(self, "_arguments", _bind(cls, args, kwargs))
         return self
@@ -123,6 +123,7 @@ def snake(name: str) -> str:
     >>> snake("MeanSquaredError"), snake("TopKCategoricalAccuracy"), snake("AUC"), snake("L1L2"), snake("AdamW")
     ('mean_squared_error', 'top_k_categorical_accuracy', 'auc', 'l1l2', 'adamw')
     """
+    name = name.replace("RMSprop", "Rmsprop")  # the one name whose capitals do not say where the words begin
     words: list[str] = []
     for i, letter in enumerate(name):
         follows_lower = i > 0 and letter.isupper() and name[i - 1].islower() and i + 1 < len(name)
@@ -137,12 +138,12 @@ def resolve(
     table: Mapping[str, Any],
     *,
     custom: Mapping[str, Any] | None = None,
-    within: Mapping[str, Any] | None = None,
+    within: Sequence[Mapping[str, Any]] = (),
 ) -> Any:
     """What a name, a config dict, a class, a function or an instance stands for in one family.
 
     Args: `kind` is the word for error messages; `table` maps names to classes (called without arguments) or functions
-    (returned as they are); `custom` holds the user's own by name; `within` the names that may stand inside arguments.
+    (returned as they are); `custom` holds the user's own by name; `within` are tables of what may stand inside arguments.
     Raises: ValueError for an unknown name, with the near ones; TypeError for what is none of these.
 
     >>> class Shift(Configurable):
@@ -151,16 +152,7 @@ def resolve(
     >>> resolve("shift", "shift", {"shift": Shift}), resolve("shift", {"class": "Shift", "by": 3}, {"shift": Shift})
     (Shift(), Shift(by=3))
     """
-    if isinstance(identifier, str):
-        found = _look_up(kind, identifier, table, custom)
-    elif isinstance(identifier, Mapping) and "class" in identifier:
-        names = {**table, **(within or {})}
-        arguments = {str(k): _revive(kind, v, names, custom) for k, v in identifier.items() if k != "class"}
-        return _look_up(kind, identifier["class"], table, custom)(**arguments)
-    elif isinstance(identifier, Mapping) and "function" in identifier:
-        found = _look_up(kind, identifier["function"], table, custom)
-    else:
-        found = identifier
+    found = _found(kind, identifier, (table,), custom, within)
     if isinstance(found, type):
         return found()
     if callable(found) or isinstance(found, Configurable):
@@ -172,19 +164,28 @@ def resolve(
     )
 
 
-def _look_up(kind: str, name: Any, table: Mapping[str, Any], custom: Mapping[str, Any] | None) -> Any:
+def _found(kind: str, value: Any, tables: Sequence[Mapping], custom: Mapping | None, within: Sequence[Mapping]) -> Any:
+    if isinstance(value, str):
+        return _look_up(kind, value, tables, custom, lambda found: True)
+    if isinstance(value, Mapping) and "class" in value:
+        cls = _look_up(kind, value["class"], tables, custom, lambda found: isinstance(found, type))
+        # A text inside arguments is a text; only dicts stand for objects there.
+        nested = {k: v for k, v in value.items() if isinstance(v, Mapping) and ("class" in v or "function" in v)}
+        objects = {k: _found(kind, v, (*tables, *within), custom, within) for k, v in nested.items()}
+        return cls(**{str(k): v for k, v in {**value, **objects}.items() if k != "class"})
+    if isinstance(value, Mapping) and "function" in value:
+        return _look_up(kind, value["function"], tables, custom, lambda found: not isinstance(found, type))
+    return value
+
+
+def _look_up(kind: str, name: Any, tables: Sequence[Mapping], custom: Mapping | None, fits: Callable) -> Any:
     if custom and name in custom:
         return custom[name]
-    found = {tidy(key): value for key, value in table.items()}.get(tidy(str(name)))
-    if found is None:
-        raise unknown(kind, name, [*table, *(custom or ())])
-    return found
-
-
-def _revive(kind: str, value: Any, names: Mapping[str, Any], custom: Mapping[str, Any] | None) -> Any:
-    if isinstance(value, Mapping) and ("class" in value or "function" in value):
-        return resolve(kind, value, names, custom=custom)
-    return value
+    for table in tables:
+        for known, found in table.items():
+            if tidy(known) == tidy(str(name)) and fits(found):
+                return found
+    raise unknown(kind, name, [*tables[0], *(custom or ())])
 
 
 def family(*members: Any, **aliases: Any) -> dict[str, Callable]:

@@ -185,6 +185,7 @@ def _leave_array(leaf: Any, dtype: Any) -> Any:
     out = leaf.astype(jnp.float32)
     logits = notes.annotation(leaf, "logits")
     notes.annotate(out, "logits", None if logits is None else logits.astype(jnp.float32))
+    notes.annotate(out, "link", notes.annotation(leaf, "link"))
     return notes.annotate(out, "mask", notes.annotation(leaf, "mask"))
 
 

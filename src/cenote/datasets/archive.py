@@ -44,14 +44,15 @@ def members(path: Path, limit: int, wanted: Callable[[str], bool]) -> Iterator[t
         raise BadFile(f"{path}: not a whole tar.gz archive ({error})") from None
 
 
-class _Bounded:
+class _Bounded(io.RawIOBase):
     """A reader that refuses to unpack more than so many bytes, also in one big read."""
 
     def __init__(self, file: io.BufferedIOBase, limit: int, path: Path):
+        super().__init__()
         self.file, self.left, self.limit, self.path = file, limit, limit, path
 
-    def read(self, size: int) -> bytes:
-        data = self.file.read(min(size, self.left + 1))
+    def read(self, size: int = -1) -> bytes:
+        data = self.file.read(min(size, self.left + 1) if size >= 0 else self.left + 1)
         self.left -= len(data)
         if self.left < 0:
             raise BadFile(f"{self.path}: unpacks to more than the {self.limit:,} bytes expected")

@@ -55,4 +55,5 @@ def load_data(path: str = "boston_housing.npz", test_split: float = 0.2, seed: i
 
     >>> (x_train, y_train), (x_test, y_test) = load_data()  # doctest: +SKIP
     """
-    return as_keras(*SET.at(path).load(), test_split, seed)
+    x, y = SET.at(path).load()
+    return as_keras(x, y, test_split, seed)

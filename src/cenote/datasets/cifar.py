@@ -65,7 +65,7 @@ def read_jpeg(train: Path, test: Path) -> Split:
     )
     kept = cache_folder() / f"cifar10-jpeg-{digest(train, 'sha256')[:16]}-{digest(test, 'sha256')[:16]}.npz"
     with contextlib.suppress(OSError, BadFile, KeyError):
-        found = read_npz(kept, LIMIT)
+        found = {name: np.asarray(array) for name, array in read_npz(kept, LIMIT).items()}
         return (found["x_train"], found["y_train"]), (found["x_test"], found["y_test"])
     (x_train, y_train), (x_test, y_test) = _decode(train), _decode(test)
     part = kept.with_name(f".{kept.name}.{uuid.uuid4().hex}.part")

@@ -80,6 +80,8 @@ NAMES: dict[str, type[Loss]] = {
     "function_loss": FunctionLoss,
 }
 
+FUNCTIONS = {cls.function.__name__: cls.function for cls in CLASSES}
+
 mse, mae, mape, msle = (
     mean_squared_error,
     mean_absolute_error,
@@ -114,7 +116,7 @@ def get(
         identifier = kind_of_target(target_shape, output_shape) + "_crossentropy"
     if callable(identifier) and not isinstance(identifier, type):
         identifier = next((cls for cls in CLASSES if cls.function is identifier), identifier)
-    found = resolve("loss", identifier, NAMES, custom=custom, within={c.function.__name__: c.function for c in CLASSES})
+    found = resolve("loss", identifier, NAMES, custom=custom, within=[FUNCTIONS])
     return found if isinstance(found, Loss) else FunctionLoss(found)
 
 
@@ -133,6 +135,7 @@ def kind_of_target(target_shape: tuple, output_shape: tuple) -> str:
 
 __all__ = [
     "CLASSES",
+    "FUNCTIONS",
     "NAMES",
     "BinaryCrossentropy",
     "CategoricalCrossentropy",

@@ -153,4 +153,5 @@ class FunctionLoss(Loss):
         if elements is None or np.ndim(y_pred) != 1:
             return super().values(y_true, y_pred)
         # Without an axis of features every number is an example of its own, not a part of one mean.
-        return elements(y_true, y_pred, **self.options).reshape(np.shape(y_pred))
+        options = {k: v for k, v in self.options.items() if k != "axis"}
+        return elements(y_true, y_pred, **options).reshape(np.shape(y_pred))

@@ -54,15 +54,16 @@ def pair(y_true: Any, y_pred: Any, where: str, sparse: str = SPARSE) -> tuple[ja
 
 def _mismatch(true: tuple[int, ...], pred: tuple[int, ...], where: str, sparse: str) -> str:
     text = f"{where}: targets of shape {true} do not fit predictions of shape {pred}; they must have the same shape. "
+    width = pred[-1] if pred else 1
     if true and pred and true[0] != pred[0]:
         return text + f"There are {true[0]} targets for {pred[0]} examples: give one target for each."
-    if true in (pred[:-1], (*pred[:-1], 1)) and len(pred) > 1:
+    if len(pred) > 1 and true in (pred[:-1], (*pred[:-1], 1)):
         return text + (
             f"If the targets are class numbers, {sparse}; if they are single values, end the model in Dense(1); "
-            f"else give {pred[-1]} targets an example."
+            f"else give {width} targets an example."
         )
-    if len(true) == len(pred) and true[:-1] == pred[:-1]:
-        return text + f"End the model in Dense({true[-1]}), or give {pred[-1]} targets an example."
+    if true and len(true) == len(pred) and true[:-1] == pred[:-1]:
+        return text + f"End the model in Dense({true[-1]}), or give {width} targets an example."
     return text + f"Give targets of shape {pred}, or change the last layers of the model to give {true}."
 
 

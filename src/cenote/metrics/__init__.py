@@ -110,7 +110,7 @@ def get(
         return _named(identifier, custom, loss, target_shape, output_shape)
     if isinstance(identifier, Mapping) and "function" in identifier:
         return MeanMetricWrapper(resolve("metric", identifier, FUNCTIONS, custom=custom))
-    found = resolve("metric", identifier, NAMES, custom=custom, within={**losses.NAMES, **FUNCTIONS})
+    found = resolve("metric", identifier, NAMES, custom=custom, within=[losses.NAMES, FUNCTIONS])
     return found if isinstance(found, Metric) else MeanMetricWrapper(found)
 
 

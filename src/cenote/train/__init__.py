@@ -1,28 +1,25 @@
-"""Callbacks: what happens beside the training, at the ends of chunks and epochs. Keras's names and hooks."""
+"""Training on any pair of ``init`` and ``apply``: the state, the step, the epoch, the loop, callbacks, checkpoints."""
 
-from ..history import History
-from .base import Callback, CallbackList, LambdaCallback, overrides_batches
-from .logs import CSVLogger, TensorBoard
-from .monitor import Monitor
-from .progress import Progress
-from .rates import LearningRateScheduler, ReduceLROnPlateau
-from .saving import ModelCheckpoint
-from .stopping import EarlyStopping, StopAt, TerminateOnNaN
+from .callbacks import *  # noqa: F403
+from .checkpoint import Checkpoints
+from .fit import Plan, evaluate, fit
+from .history import History
+from .objective import Objective, Output
+from .run import Run
+from .state import TrainState
+from .step import make_step
+from .trainer import Trainer
 
 __all__ = [
-    "CSVLogger",
-    "Callback",
-    "CallbackList",
-    "EarlyStopping",
+    "Checkpoints",
     "History",
-    "LambdaCallback",
-    "LearningRateScheduler",
-    "ModelCheckpoint",
-    "Monitor",
-    "Progress",
-    "ReduceLROnPlateau",
-    "StopAt",
-    "TensorBoard",
-    "TerminateOnNaN",
-    "overrides_batches",
+    "Objective",
+    "Output",
+    "Plan",
+    "Run",
+    "TrainState",
+    "Trainer",
+    "evaluate",
+    "fit",
+    "make_step",
 ]

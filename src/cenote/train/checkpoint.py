@@ -111,11 +111,11 @@ class Checkpoints:
 
     def save(self, run: Any, hooks: Any) -> Path:
         """Write the run as it is now, and drop the oldest files."""
-        memory = [callback.memory() for callback in hooks.callbacks]
+        memory = hooks.memory()
         tensors = {
             **_named("run", run.state),
             **({} if run.totals is None else _named("totals", run.totals)),
-            **{f"memory/{i}/{k}": v for i, m in enumerate(memory) for k, v in m.items() if isinstance(v, np.ndarray)},
+            **{f"memory/{k}": v for k, v in memory.items() if isinstance(v, np.ndarray)},
         }
         info = {
             "identity": self._identity,
@@ -128,8 +128,7 @@ class Checkpoints:
             "stop_reason": run.stop_reason,
             "totals": run.totals is not None,
             "history": run.history.to_dict(),
-            "memory": [{k: v for k, v in m.items() if not isinstance(v, np.ndarray)} for m in memory],
-            "kinds": [type(callback).__name__ for callback in hooks.callbacks],
+            "memory": {k: v for k, v in memory.items() if not isinstance(v, np.ndarray)},
         }
         path = self.folder / f"step-{int(run.state.step):010d}.checkpoint"
         save_tensors(path, tensors, info, kind="checkpoint")
@@ -155,12 +154,8 @@ class Checkpoints:
         self._best = info["best"]
         # A run that ended because of a callback stays ended; one that was interrupted goes on.
         run.stop_reason = info["stop_reason"]
-        kinds = [type(callback).__name__ for callback in hooks.callbacks]
-        for i, (kind, memory) in enumerate(zip(info["kinds"], info["memory"], strict=True)):
-            if i < len(kinds) and kinds[i] == kind:
-                prefix = f"memory/{i}/"
-                mine = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
-                hooks.callbacks[i].recall({**memory, **mine})
+        arrays = {k.removeprefix("memory/"): v for k, v in arrays.items() if k.startswith("memory/")}
+        hooks.recall({**info["memory"], **arrays})
 
     def _check_identity(self, path: Path, theirs: dict[str, Any]) -> None:
         for name, value in self._identity.items():

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from ..data.feed import Resident, Stream
-from .callbacks import Callback, CallbackList, TerminateOnNaN, overrides_batches
+from .callbacks import Callback, CallbackList, TerminateOnNaN
 from .checkpoint import Checkpoints
 from .epoch import epoch_order, padded_order
 from .run import Run, interrupts
@@ -61,13 +61,11 @@ def fit(
     ``publish(run)`` is called when somebody outside may look at the weights: at epoch ends if there are users' callbacks, and
     when the run ends, however it ends.
     """
-    steps = feed.steps if plan.steps is None else plan.steps
-    run = Run(state, plan.epochs, model, plan.initial_epoch, 0, steps, feed.batch_size)
-    hooks = CallbackList([*callbacks], run)
-    loop = _Loop(trainer, feed, plan, run, hooks, publish)
-    if plan.checkpoints is not None:
-        plan.checkpoints.begin(run, hooks, trainer, feed, plan)
-    with interrupts(run):
+    run = Run(state, plan.epochs, model, plan.initial_epoch, 0, plan.steps or feed.steps, feed.batch_size)
+    with CallbackList(callbacks, run) as hooks, interrupts(run):
+        loop = _Loop(trainer, feed, plan, run, hooks, publish)
+        if plan.checkpoints is not None:
+            plan.checkpoints.begin(run, hooks, trainer, feed, plan)
         hooks.on_train_begin()
         try:
             while run.epoch < plan.epochs and not run.stopping:
@@ -76,8 +74,8 @@ def fit(
             publish(run)
         hooks.on_train_end(run.history.records[-1] if run.history.records else None)
         publish(run)  # early stopping may have put the best weights back
-    if plan.checkpoints is not None:
-        plan.checkpoints.end(run, hooks)
+        if plan.checkpoints is not None:
+            plan.checkpoints.end(run, hooks)
     if run.interrupted:
         raise KeyboardInterrupt(
             f"stopped by Ctrl-C in epoch {run.epoch + 1} after {int(run.state.step)} steps; the model keeps what it has learned"
@@ -91,18 +89,12 @@ class _Loop:
     def __init__(
         self, trainer: Trainer, feed: Any, plan: Plan, run: Run, hooks: CallbackList, publish: Callable
     ) -> None:
-        self.trainer, self.feed, self.plan, self.run, self.hooks, self.publish = (
-            trainer,
-            feed,
-            plan,
-            run,
-            hooks,
-            publish,
-        )
-        self.stepwise = any(overrides_batches(c) for c in hooks.callbacks)
-        self.forgives_nan = any(isinstance(c, TerminateOnNaN) for c in hooks.callbacks)
-        self.watched = any(not type(c).__module__.startswith("cenote.") for c in hooks.callbacks)
-        self.length = FIRST_CHUNK
+        self.trainer, self.feed, self.plan = trainer, feed, plan
+        self.run, self.hooks, self.publish = run, hooks, publish
+        self.stepwise = hooks.overrides_batches  # then Python hears of every step
+        self.forgives_nan = any(isinstance(c, TerminateOnNaN) for c in hooks)
+        self.length, self.warm = FIRST_CHUNK, False
+        self.unheard, self.heard = 0, 0.0  # steps that the host has not heard of, and when it last did
         self.data = feed.on_device() if isinstance(feed, Resident) else None
 
     def epoch(self) -> None:
@@ -116,25 +108,23 @@ class _Loop:
         except FloatingPointError:
             run.state = run.state.with_arrays(*safe)
             raise
-        if run.interrupted or (run.stop_reason and not self._epoch_done()):
+        if run.interrupted:
             return
         logs = self.trainer.logs(run.totals)
         if plan.validates(run.epoch):
             assert plan.validation is not None
             self.hooks.on_test_begin()
-            found = evaluate(self.trainer, run.state, plan.validation, steps=plan.validation_steps)
+            found = evaluate(self.trainer, run.state.params, run.state.state, plan.validation, steps=plan.validation_steps)
             logs |= {f"val_{k}": v for k, v in found.items()}
             self.hooks.on_test_end(found)
         run.history.add(run, logs)
-        if self.watched:
+        if self.hooks.watches_model:
             self.publish(run)
         self.hooks.on_epoch_end(run.epoch, logs)
+        run.history.amend(logs)  # with what callbacks have added
         run.epoch, run.position, run.totals = run.epoch + 1, 0, None
         if plan.checkpoints is not None:
             plan.checkpoints.epoch_ended(run, self.hooks, logs)
-
-    def _epoch_done(self) -> bool:
-        return self.run.steps is not None and self.run.position >= self.run.steps
 
     def _resident(self) -> None:
         run, trainer, feed = self.run, self.trainer, self.feed
@@ -147,7 +137,7 @@ class _Loop:
                 f"steps_per_epoch={run.steps}, but the data gives {feed.steps} batches of {feed.batch_size}"
             )
         full = full[: run.steps]
-        if len(full) and not trainer.fused(run.state, run.totals, feed.example()):
+        if len(full) and not trainer.fuses(trainer.step, run.state, run.totals, feed.example()):
             self._one_by_one(full)
         elif len(full):
             self._fused(full)
@@ -159,7 +149,7 @@ class _Loop:
         order = jnp.asarray(full)
         while run.position < len(full) and not run.stopping:
             start = run.position
-            stop = start + 1 if self.stepwise else min(start + self.length, len(full))
+            stop = min(start + self._chunk_length(), len(full))
             began = time.perf_counter()
             if self.stepwise:
                 self.hooks.on_train_batch_begin(start)
@@ -193,20 +183,24 @@ class _Loop:
     def _step(self, batch: Any, rows: int) -> None:
         if self.stepwise:
             self.hooks.on_train_batch_begin(self.run.position)
-        began = time.perf_counter()
-        self.run.state, self.run.totals = self.trainer.one(self.run.state, self.run.totals, batch)
-        self._heard = getattr(self, "_heard", 0.0)
-        self._waiting = getattr(self, "_waiting", 0) + 1
-        last = self.run.steps is not None and self.run.position + 1 >= self.run.steps
+        now = time.perf_counter()
+        run = self.run
+        run.state, run.totals = self.trainer.one(run.state, run.totals, batch)
+        self.unheard += 1
+        last = run.steps is not None and run.position + 1 >= run.steps
         # Reading the totals waits for the device: do it about ten times a second, not after each step.
-        if self.stepwise or last or began - self._heard > CHUNK_SECONDS:
-            waiting, self._waiting, self._heard = self._waiting, 0, began
-            self._after(1, rows, steps_heard=waiting)
+        if last or (self.hooks.due() or math.inf) <= self.unheard or self.stepwise or now - self.heard > CHUNK_SECONDS:
+            self.unheard, self.heard = 0, now
+            self._after(1, rows)
         else:
-            self.run.position += 1
-            self.run.examples += rows
+            run.position += 1
+            run.examples += rows
 
-    def _after(self, steps: int, rows: int, steps_heard: int | None = None) -> None:
+    def _chunk_length(self) -> int:
+        """Steps until the host must hear: one if callbacks follow each, less than usual if one wants to be called."""
+        return 1 if self.stepwise else min(self.length, self.hooks.due() or self.length)
+
+    def _after(self, steps: int, rows: int) -> None:
         """What the host does when it hears from the device."""
         run = self.run
         run.position += steps
@@ -218,8 +212,9 @@ class _Loop:
                 f"{run.learning_rate:g}): lower the learning rate, clip the gradients (clipnorm=1.0), or check the data and the "
                 f"range of the targets; the model keeps the weights of the beginning of this epoch"
             )
+        run.history.note(run, logs)
         if self.stepwise:
-            if self.watched:
+            if self.hooks.watches_model:
                 self.publish(run)
             self.hooks.on_train_batch_end(run.position - 1, logs)
         self.hooks.on_chunk_end(run.position, logs)
@@ -228,8 +223,8 @@ class _Loop:
 
     def _pace(self, steps: int, seconds: float) -> None:
         """Choose the next chunk's length so that it takes about `CHUNK_SECONDS`."""
-        if not getattr(self, "_warm", False):  # the first chunk's time is mostly compilation
-            self._warm = True
+        if not self.warm:  # the first chunk's time is mostly compilation
+            self.warm = True
             return
         wish = steps * CHUNK_SECONDS / max(seconds, 1e-6)
         self.length = max(1, min(int(wish), 8 * self.length))
@@ -237,7 +232,8 @@ class _Loop:
 
 def evaluate(
     trainer: Trainer,
-    state: TrainState,
+    params: dict,
+    state: dict,
     feed: Resident | Stream,
     *,
     steps: int | None = None,
@@ -245,11 +241,11 @@ def evaluate(
 ) -> dict[str, float]:
     """Losses and metrics over a feed, without training."""
     totals = trainer.new_totals()
-    if isinstance(feed, Resident) and trainer.fused(state, totals, feed.example()):
+    if isinstance(feed, Resident) and trainer.fuses(trainer.test, params, state, totals, feed.example()):
         order = padded_order(feed.count, feed.batch_size)
         stop = len(order) if steps is None else min(steps, len(order))
         data = feed.on_device()
-        totals = trainer.evaluate_chunk(state.params, state.state, totals, data, jnp.asarray(order), 0, stop)
+        totals = trainer.evaluate_chunk(params, state, totals, data, jnp.asarray(order), 0, stop)
         return trainer.logs(totals)
     batches: Any
     if isinstance(feed, Resident):
@@ -259,7 +255,7 @@ def evaluate(
         batches = feed.prefetched(0, 0)
     seen = 0
     for batch in itertools.islice(batches, steps):
-        totals = trainer.evaluate_one(state.params, state.state, totals, jax.tree.map(jnp.asarray, batch))
+        totals = trainer.evaluate_one(params, state, totals, jax.tree.map(jnp.asarray, batch))
         seen += 1
         if on_batch is not None:
             on_batch(seen, steps)

@@ -1,4 +1,4 @@
-"""What a run has recorded: Keras's ``history.history``, and records with step, examples, learning rate and seconds; pictures."""
+"""What a run has recorded: Keras's ``history.history``; records with step, examples, rate and seconds; pictures of them."""
 
 from __future__ import annotations
 
@@ -15,11 +15,47 @@ from typing import Any
 MOST_CHUNKS = 2000  # finer records are thinned to this number
 
 _UP = (
-    *("accuracy", "acc", "auc", "precision", "recall", "sensitivity", "specificity", "f1", "score", "r2", "iou", "io_u"),
-    *("dice", "similarity", "correlation", "positives_rate", "true_positives", "true_negatives", "psnr", "ssim", "bleu"),
+    *(
+        "accuracy",
+        "acc",
+        "auc",
+        "precision",
+        "recall",
+        "sensitivity",
+        "specificity",
+        "f1",
+        "score",
+        "r2",
+        "iou",
+        "io_u",
+    ),
+    *(
+        "dice",
+        "similarity",
+        "correlation",
+        "positives_rate",
+        "true_positives",
+        "true_negatives",
+        "psnr",
+        "ssim",
+        "bleu",
+    ),
 )
 _DOWN = (
-    *("loss", "error", "mse", "mae", "rmse", "mape", "msle", "entropy", "crossentropy", "divergence", "hinge", "poisson"),
+    *(
+        "loss",
+        "error",
+        "mse",
+        "mae",
+        "rmse",
+        "mape",
+        "msle",
+        "entropy",
+        "crossentropy",
+        "divergence",
+        "hinge",
+        "poisson",
+    ),
     *("logcosh", "log_cosh", "perplexity", "deviance", "huber", "false_positives", "false_negatives", "distance"),
 )
 _FIRST = ("epoch", "step", "examples", "learning_rate", "seconds")
@@ -34,7 +70,9 @@ def direction(name: str, model: Any = None) -> str | None:
     plain = name.removeprefix("val_").lower()
     for metric in getattr(model, "metrics", None) or ():
         if getattr(metric, "name", None) == name.removeprefix("val_"):
-            found = {"up": "max", "max": "max", "down": "min", "min": "min"}.get(getattr(metric, "direction", None) or "")
+            found = {"up": "max", "max": "max", "down": "min", "min": "min"}.get(
+                getattr(metric, "direction", None) or ""
+            )
             if found:
                 return found
     plain = re.sub(r"_\d+$", "", plain)
@@ -55,10 +93,11 @@ class History:
         chunks: finer records, some ten a second, thinned out evenly to at most 2000; their losses and metrics are averages
             since the beginning of their epoch.
 
-    Training numbers are averages over an epoch, of weights that move, with dropout on; ``val_`` numbers are of the weights at its
-    end. So a validation loss below the training loss is nothing strange.
+    Training numbers are averages over an epoch, of weights that move, with dropout on; ``val_`` numbers are of the weights
+    at its end. So a validation loss below the training loss is nothing strange.
 
-    >>> history = History.from_dict({"records": [{"epoch": 0, "step": 10, "loss": 0.5}, {"epoch": 1, "step": 20, "loss": 0.25}]})
+    >>> records = [{"epoch": 0, "step": 10, "loss": 0.5}, {"epoch": 1, "step": 20, "loss": 0.25}]
+    >>> history = History.from_dict({"records": records})
     >>> history.history["loss"], history.best("loss")["epoch"]
     ([0.5, 0.25], 1)
     """
@@ -232,7 +271,11 @@ class History:
             rows.append("<tr>" + "".join(f"<td style='text-align:left'>{c}</td>" for c in cells) + "</tr>")
         head = "".join(f"<th style='text-align:left'>{h}</th>" for h in ("", "training", "validation", "best"))
         last = self.records[-1]
-        facts = [_count(len(self.records), "epoch"), _count(last.get("step", 0), "step"), _count(last.get("examples", 0), "example")]
+        facts = [
+            _count(len(self.records), "epoch"),
+            _count(last.get("step", 0), "step"),
+            _count(last.get("examples", 0), "example"),
+        ]
         note = "Training numbers are averages over the epoch, with dropout on; validation is at its end."
         return (
             f"<p>{', '.join(facts)} in {last.get('seconds', 0.0):,.1f} s</p>"
@@ -303,7 +346,7 @@ def _panel(axes: Any, history: History, name: str) -> None:
         axes.plot(x, y, color=_TRAINING, linewidth=1, alpha=0.55, zorder=2)
     values = [v for _, _, y in curves for v in y]
     goal = direction(name, history.model)
-    if values and min(values) > 0 and max(values) > 30 * min(values) and (goal == "min" or name == "learning_rate"):
+    if values and min(values) > 0 and max(values) > 100 * min(values) and (goal == "min" or name == "learning_rate"):
         axes.set_yscale("log")
     best = _best(history, name)
     subtitle = ""
@@ -311,8 +354,10 @@ def _panel(axes: Any, history: History, name: str) -> None:
         epoch, value, label = best
         color = _VALIDATION if label == "validation" else _TRAINING
         axes.axvline(epoch, color=color, linewidth=0.8, linestyle=(0, (2, 3)), alpha=0.8, zorder=1)
-        axes.plot([epoch], [value], "o", markersize=8, color=color, markeredgecolor="white", markeredgewidth=1.6, zorder=6)
-        subtitle = f"best {number(value)} in epoch {epoch}"
+        axes.plot(
+            [epoch], [value], "o", markersize=8, color=color, markeredgecolor="white", markeredgewidth=1.6, zorder=6
+        )
+        subtitle = f"best {label + ' ' if len(curves) > 1 else ''}{number(value)} in epoch {epoch}"
     lost = [r["epoch"] + 1 for r in history.records if any(_is_number(v) and not _finite(v) for v in _both(r, name))]
     if lost:
         subtitle = f"not a number from epoch {lost[0]}" + (f"; {subtitle}" if subtitle else "")
@@ -326,17 +371,19 @@ def _panel(axes: Any, history: History, name: str) -> None:
 
 def _dress(axes: Any, title: str, subtitle: str, *, several: bool) -> None:
     axes.set_title(title, loc="left", fontsize=12, fontweight="bold", color=_INK, pad=20)
-    axes.annotate(subtitle, (0, 1), (0, 5), xycoords="axes fraction", textcoords="offset points", fontsize=8.5, color=_GREY)
+    axes.annotate(
+        subtitle, (0, 1), (0, 5), xycoords="axes fraction", textcoords="offset points", fontsize=8.5, color=_GREY
+    )
     if several:
         legend = axes.legend(
             loc="lower right",
-            bbox_to_anchor=(1.02, 1.045),
+            bbox_to_anchor=(1.055, 1),
             ncols=2,
             frameon=False,
             fontsize=9,
             handlelength=1.2,
             columnspacing=1.2,
-            borderaxespad=0.2,
+            borderaxespad=1.75,
         )
         for text in legend.get_texts():
             text.set_color(_INK)
@@ -371,12 +418,15 @@ def _fine_shown(history: History, name: str) -> bool:
 def _fine(history: History, name: str) -> tuple[list[float], list[float]]:
     """The chunks of a short run against the fraction of the epoch that is done."""
     ends = {r["epoch"]: r.get("examples", 0) for r in history.records}
-    points = []
+    points, before = [], -1
     for chunk in history.chunks:
         end = ends.get(chunk["epoch"])
         begin = ends.get(chunk["epoch"] - 1, 0)
         if end is not None and end > begin and _finite(chunk.get(name)):
-            points.append((chunk["epoch"] + (chunk["examples"] - begin) / (end - begin), chunk[name]))
+            if points and chunk["epoch"] > before:
+                points.append((math.nan, math.nan))  # the average begins anew
+            before = chunk["epoch"]
+            points.append((before + (chunk["examples"] - begin) / (end - begin), chunk[name]))
     return [x for x, _ in points], [y for _, y in points]
 
 

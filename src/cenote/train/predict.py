@@ -23,7 +23,12 @@ def predict(model: Any, x: Any, *, batch_size: int | None = None, steps: int | N
     for batch in itertools.islice(_batches(model, x, batch_size), steps):
         count = count_examples(batch)
         padded = jax.tree.map(lambda a, n=_bucket(count, batch_size or 256): _pad(a, n), batch)
-        y = run(params, state, padded)
+        try:
+            y = run(params, state, padded)
+        except Exception:
+            # The same error, but with the shapes that the caller gave, without our padding.
+            jax.eval_shape(run, params, state, batch)
+            raise
         parts.append(jax.tree.map(lambda leaf, n=count: leaf[:n], jax.device_get(y)))
     if not parts:
         raise ValueError("there is nothing to predict: x holds no examples")

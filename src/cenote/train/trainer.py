@@ -30,7 +30,7 @@ class Trainer:
         self.one = jax.jit(self.step, donate_argnums=(0, 1))
         self.one_kept = jax.jit(self.step)
         self.evaluate_chunk = evaluate_chunk(self.objective)
-        self.evaluate_one = jax.jit(self._evaluate_one)
+        self.evaluate_one = jax.jit(self.test)
         self.numbers = jax.jit(self.objective.compute)
         self._fused: dict[Any, bool] = {}
 
@@ -50,15 +50,15 @@ class Trainer:
         found = {k: v.tolist() for k, v in jax.device_get(self.numbers(totals)).items()}
         return {"loss": found.pop("loss"), **found}
 
-    def fused(self, state: TrainState, totals: Totals, batch: Batch) -> bool:
-        """Whether steps run in one compiled loop: everywhere, but for foreign convolutions on the CPU."""
+    def fuses(self, program: Callable, *args: Any) -> bool:
+        """Whether batches run in one compiled loop: everywhere, but for foreign convolutions on the CPU."""
         if jax.default_backend() != "cpu":
             return True
-        key = jax.tree.structure(batch)
+        key = (program, jax.tree.structure(args))
         if key not in self._fused:
-            batch = jax.tree.map(lambda a: jax.ShapeDtypeStruct(jnp.shape(a), jnp.result_type(a)), batch)
-            self._fused[key] = not has_foreign_convolution(self.step, state, totals, batch)
+            specs = jax.tree.map(lambda a: jax.ShapeDtypeStruct(jnp.shape(a), jnp.result_type(a)), args)
+            self._fused[key] = not has_foreign_convolution(program, *specs)
         return self._fused[key]
 
-    def _evaluate_one(self, params: dict, state: dict, totals: Totals, batch: Batch) -> Totals:
+    def test(self, params: dict, state: dict, totals: Totals, batch: Batch) -> Totals:
         return self.objective.loss(params, state, totals, batch, train=False)[1][1]

@@ -49,7 +49,9 @@ class Callback:
     run: Any = None
     model: Any = None
     params: dict[str, Any] | None = None
-    watches_model: bool = True  # does it look at `model`'s weights? If not, they need not be handed to the model each epoch
+    watches_model: bool = (
+        True  # does it look at `model`'s weights? If not, they need not be handed to the model each epoch
+    )
 
     def set_model(self, model: Any) -> None:
         self.model = model

@@ -85,7 +85,9 @@ class ReduceLROnPlateau(Monitor):
     ) -> None:
         super().__init__(monitor, mode, min_delta)
         if not 0 <= factor < 1:
-            raise ValueError(f"ReduceLROnPlateau makes the rate smaller: factor must be at least 0 and below 1, got {factor}")
+            raise ValueError(
+                f"ReduceLROnPlateau makes the rate smaller: factor must be at least 0 and below 1, got {factor}"
+            )
         self.factor, self.patience, self.verbose = factor, patience, verbose
         self.cooldown, self.min_lr = cooldown, min_lr
         self.on_train_begin()
@@ -148,7 +150,7 @@ def _as_rate(value: Any, epoch: int) -> float:
         rate = math.nan
     if isinstance(value, (str, bool)) or not math.isfinite(rate) or rate < 0:
         raise ValueError(
-            f"the schedule of LearningRateScheduler gave {value!r} for epoch {epoch} (from 0): it must return the learning rate, "
-            f"a number of at least 0" + ("; is its return missing?" if value is None else "")
+            f"the schedule of LearningRateScheduler gave {value!r} for epoch {epoch} (from 0): it must return the "
+            f"learning rate, a number of at least 0" + ("; is its return missing?" if value is None else "")
         )
     return rate

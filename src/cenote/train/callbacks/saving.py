@@ -12,7 +12,7 @@ from .monitor import Monitor, say
 
 
 class ModelCheckpoint(Monitor):
-    """Save the model after each epoch, or each time it has become better: ``ModelCheckpoint("best.cenote", save_best_only=True)``.
+    """Save the model after each epoch, or when it has become better: ``ModelCheckpoint("best.cenote", save_best_only=True)``.
 
     A saved model can be loaded and used (`cenote.load`). To go on after a crash as if nothing had happened, use
     ``fit(checkpoint="folder")`` instead, which also keeps the optimizer, the order of the data and the random numbers.

@@ -125,10 +125,11 @@ class StopAt(Monitor):
         return (self.below is not None and value < self.below) or (self.above is not None and value > self.above)
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        logs = logs or {}
+        if self.monitor not in logs and not self.without_validation(logs):
+            raise ValueError(f"StopAt {self.missing(logs)}")
         value = self.value(logs)
         if value is None:
-            if not self.without_validation(logs or {}):
-                raise ValueError(f"StopAt {self.missing(logs or {})}")
             return
         if self.reached(value):
             low = self.below is not None and value < self.below

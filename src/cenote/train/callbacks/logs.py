@@ -40,7 +40,7 @@ class CSVLogger(Callback):
     def on_train_begin(self, logs: Logs | None = None) -> None:
         self.close()
         self.keys: list[str] | None = None
-        self._last: int | None = None  # the last epoch written
+        self._size: int | None = None  # of the file after the last whole line
         self._going_on = self.append
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
@@ -57,12 +57,12 @@ class CSVLogger(Callback):
                 self.keys += [f"val_{k}" for k in self.keys]
             self._write(["epoch", *self.keys])
         self._write([epoch, *(_cell(logs.get(k, "NA")) for k in self.keys)])
-        self._last = epoch
 
     def _open(self) -> None:
         self.filename.parent.mkdir(parents=True, exist_ok=True)
         self._file = open(self.filename, "ab" if self._going_on else "wb", buffering=0)  # noqa: SIM115
-        if not self._going_on or not self._file.tell():
+        self._size = self._file.tell()
+        if not self._size:
             return
         lines = self.filename.read_text(encoding="utf-8").splitlines()
         head = next(csv.reader(lines[:1], delimiter=self.separator), [])
@@ -76,12 +76,10 @@ class CSVLogger(Callback):
             self._file.write(b"\r\n")
 
     def _write(self, cells: list[Any]) -> None:
-        self._file.write(self._line(cells))
-
-    def _line(self, cells: list[Any]) -> bytes:
-        text = io.StringIO()
-        csv.writer(text, delimiter=self.separator).writerow(cells)
-        return text.getvalue().encode()
+        line = io.StringIO()
+        csv.writer(line, delimiter=self.separator).writerow(cells)
+        self._file.write(line.getvalue().encode())
+        self._size = self._file.tell()
 
     def on_train_end(self, logs: Logs | None = None) -> None:
         self.close()
@@ -92,20 +90,16 @@ class CSVLogger(Callback):
             self._file = None
 
     def memory(self) -> dict[str, Any]:
-        return {"last": self._last}
+        return {"size": self._size}
 
     def recall(self, memory: dict[str, Any]) -> None:
-        """Go on after the last epoch that the checkpoint knows: later lines are of steps that will be made again."""
-        self.close()
-        self._last, self._going_on = memory["last"], True
-        if not self.filename.exists():
+        """Cut off the lines after the checkpoint: they are of steps that will be made again."""
+        if memory["size"] is None:
             return
-        rows = list(csv.reader(self.filename.read_text(encoding="utf-8").splitlines(), delimiter=self.separator))
-        whole = [r for r in rows[1:] if len(r) == len(rows[0]) and r[0].isdigit()]
-        kept = [] if self._last is None else [r for r in whole if int(r[0]) <= self._last]
-        part = self.filename.with_name(f".{self.filename.name}.part")
-        part.write_bytes(b"".join(self._line(r) for r in [*rows[:1], *kept]))
-        os.replace(part, self.filename)
+        self.close()
+        self._going_on = True
+        if self.filename.exists() and self.filename.stat().st_size > memory["size"]:
+            os.truncate(self.filename, int(memory["size"]))
 
 
 class TensorBoard(Callback):
@@ -117,8 +111,8 @@ class TensorBoard(Callback):
     Args:
         log_dir: the folder; one for each run.
         histogram_freq: every so many epochs histograms of the weights; 0: none.
-        write_graph, write_images, profile_batch, embeddings_freq, embeddings_metadata: accepted for Keras's sake; they do nothing,
-            and say so if they were given.
+        write_graph, write_images, profile_batch, embeddings_freq, embeddings_metadata: accepted for Keras's sake; they
+            do nothing, and all but the first say so.
         write_steps_per_second: also ``epoch_steps_per_second``.
         update_freq: "epoch"; or "batch" or a number of steps for ``batch_`` tags (averages over the epoch so far).
 
@@ -149,7 +143,9 @@ class TensorBoard(Callback):
             if value:
                 warnings.warn(f"TensorBoard({name}={value!r}) has no effect in Cenote", stacklevel=2)
         if update_freq not in ("epoch", "batch") and (not isinstance(update_freq, int) or update_freq < 1):
-            raise ValueError(f"update_freq must be 'epoch', 'batch' or a number of steps of at least 1, got {update_freq!r}")
+            raise ValueError(
+                f"update_freq must be 'epoch', 'batch' or a number of steps of at least 1, got {update_freq!r}"
+            )
         self.log_dir, self.histogram_freq, self.write_graph = Path(log_dir), histogram_freq, write_graph
         self.write_steps_per_second = write_steps_per_second
         self.update_freq = 1 if update_freq == "batch" else update_freq
@@ -218,7 +214,9 @@ class TensorBoard(Callback):
 
     def recall(self, memory: dict[str, Any]) -> None:
         self._last, self._written = memory["last"], int(memory["written"])
-        if self.update_freq == "epoch":  # with batch_ tags steps and epochs share a file, and a purge would take too much
+        if (
+            self.update_freq == "epoch"
+        ):  # with batch_ tags steps and epochs share a file, and a purge would take too much
             self._purge = 0 if self._last is None else int(self._last) + 1
 
 

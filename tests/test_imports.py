@@ -1,0 +1,92 @@
+"""The house's rules about imports: they run one way, nothing private of JAX, and what is heavy is imported where it is used."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1] / "src" / "cenote"
+
+# From the bottom up; a module imports only from its own level and from below.
+LEVELS = [
+    {"core", "files"},
+    {"kernels", "initializers", "activations", "regularizers", "constraints", "schedules", "datasets"},
+    {"layers", "losses", "metrics", "optimizers", "data"},
+    {"train", "callbacks"},
+    {"model"},
+    {"saving", "summary", "interop", "report", "keras"},
+    {"cli"},
+]
+# The doors: verbs of Model that belong to packages above it import them when called, and nowhere else.
+DOORS = {("model", "saving"), ("model", "summary"), ("data", "train")}
+HEAVY = {"matplotlib", "rich", "PIL", "pandas", "optax", "tensorboardX", "flax", "equinox", "safetensors"}
+
+
+def files():
+    return sorted(ROOT.rglob("*.py"))
+
+
+def level(name: str) -> int:
+    return next((i for i, names in enumerate(LEVELS) if name in names), -1)
+
+
+def imports(path: Path):
+    """(package of ours or outside module, at the top level of the file?) for each import of a file."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    top = {id(node) for node in tree.body}
+    parts = path.relative_to(ROOT.parent).with_suffix("").parts
+    package = parts[:-1]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name.split("."), id(node) in top
+        elif isinstance(node, ast.ImportFrom):
+            base = list(package[: len(package) - node.level + 1]) if node.level else []
+            full = base + (node.module.split(".") if node.module else [])
+            if full == ["cenote"]:
+                for alias in node.names:
+                    yield ["cenote", alias.name], id(node) in top
+            else:
+                yield full, id(node) in top
+
+
+@pytest.mark.parametrize("path", files(), ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_run_one_way(path):
+    own = path.relative_to(ROOT).with_suffix("").parts[0]
+    if own == "__init__":
+        return
+    assert level(own) >= 0, f"{own} has no level: add it to LEVELS"
+    for name, _ in imports(path):
+        if name[0] == "cenote" and len(name) > 1 and level(name[1]) >= 0 and (own, name[1]) not in DOORS:
+            assert level(name[1]) <= level(own), f"{path.name} imports {'.'.join(name)}, which lies above it"
+
+
+@pytest.mark.parametrize("path", files(), ids=lambda p: str(p.relative_to(ROOT)))
+def test_nothing_private_of_jax_and_no_code_from_data(path):
+    for name, top in imports(path):
+        assert "_src" not in name, f"{path}: {'.'.join(name)}"
+        assert name[0] not in ("pickle", "cloudpickle", "dill", "joblib", "marshal"), f"{path}: {name}"
+        assert not (top and name[0] in HEAVY), f"{path.name} imports {name[0]} at its top: import it where it is used"
+
+
+@pytest.mark.parametrize("path", files(), ids=lambda p: str(p.relative_to(ROOT)))
+def test_files_are_pages(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 600
+
+
+def test_importing_cenote_is_light():
+    program = "import sys, cenote, cenote.model; print(*[m for m in sys.argv[1:] if m in sys.modules])"
+    heavy = sorted(HEAVY | {"tensorflow", "torch", "keras"})
+    out = subprocess.run([sys.executable, "-c", program, *heavy], capture_output=True, text=True, check=True).stdout
+    assert out.split() == []
+
+
+def test_the_command_answers_without_jax():
+    program = (
+        "import sys\nfrom cenote.cli.main import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
+        "print('JAX' if 'jax' in sys.modules else 'LIGHT')"
+    )
+    out = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert out.split()[-1] == "LIGHT" and "train" in out

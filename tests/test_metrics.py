@@ -1,0 +1,245 @@
+"""Metrics: values against Keras over several batches with weights, areas against scikit-learn, names and compiled use."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("KERAS_BACKEND", "jax")
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from cenote import losses, metrics
+from cenote.core.notes import annotate, collecting
+
+RNG = np.random.default_rng(0)
+BATCHES = 3
+SCORES = RNG.uniform(size=(BATCHES, 8, 6)).astype("float32")
+LABELS = RNG.integers(0, 6, (BATCHES, 8))
+ONE_HOT = np.eye(6, dtype="float32")[LABELS]
+BITS = (SCORES + RNG.normal(size=SCORES.shape) > 0.5).astype("float32")
+REAL = RNG.normal(size=SCORES.shape).astype("float32")
+WEIGHTS = RNG.uniform(size=(BATCHES, 8)).astype("float32")
+SAME = RNG.integers(0, 3, (BATCHES, 8, 6)).astype("float32")
+
+CASES = [
+    ("Accuracy", {}, SAME, SAME[::-1]),
+    ("BinaryAccuracy", {}, BITS, SCORES),
+    ("BinaryAccuracy", {"threshold": 0.3}, BITS, SCORES),
+    ("BinaryAccuracy", {}, BITS[..., 0], SCORES[..., :1]),
+    ("CategoricalAccuracy", {}, ONE_HOT, SCORES),
+    ("SparseCategoricalAccuracy", {}, LABELS, SCORES),
+    ("SparseCategoricalAccuracy", {}, LABELS[..., None].astype("float32"), SCORES),
+    ("TopKCategoricalAccuracy", {"k": 2}, ONE_HOT, SCORES),
+    ("SparseTopKCategoricalAccuracy", {"k": 3}, LABELS, SCORES),
+    ("SparseTopKCategoricalAccuracy", {"k": 3}, LABELS, SCORES.round(1)),  # ties
+    ("SparseTopKCategoricalAccuracy", {"k": 2, "from_sorted_ids": True}, LABELS, np.argsort(-SCORES)),
+    ("MeanSquaredError", {}, REAL, SCORES),
+    ("RootMeanSquaredError", {}, REAL, SCORES),
+    ("MeanAbsoluteError", {}, REAL[..., 0], SCORES[..., :1]),
+    ("MeanAbsolutePercentageError", {}, REAL, SCORES),
+    ("MeanSquaredLogarithmicError", {}, REAL, SCORES),
+    ("CosineSimilarity", {}, REAL, SCORES),
+    ("BinaryCrossentropy", {"label_smoothing": 0.1}, BITS, SCORES),
+    ("BinaryCrossentropy", {"from_logits": True}, BITS, REAL),
+    ("CategoricalCrossentropy", {}, ONE_HOT, SCORES),
+    ("SparseCategoricalCrossentropy", {"from_logits": True}, LABELS, REAL),
+    ("AUC", {}, BITS, SCORES),
+    ("AUC", {}, BITS[..., 0], SCORES[..., :1]),
+    ("AUC", {"curve": "PR"}, BITS, SCORES),
+    ("AUC", {"curve": "PR", "summation_method": "minoring"}, BITS, SCORES),
+    ("AUC", {"summation_method": "majoring", "num_thresholds": 20}, BITS, SCORES),
+    ("AUC", {"thresholds": [0.3, 0.8, 0.45]}, BITS, SCORES),
+    ("AUC", {"from_logits": True}, BITS, REAL),
+    ("AUC", {"label_weights": [1.0, 2.0, 0.5, 1.0, 0.0, 1.0]}, BITS, SCORES),
+    ("AUC", {"multi_label": True, "num_labels": 6}, BITS, SCORES),
+    ("AUC", {"multi_label": True, "num_labels": 6, "label_weights": [1, 2, 1, 1, 0, 1], "curve": "PR"}, BITS, SCORES),
+    ("Precision", {}, BITS, SCORES),
+    ("Precision", {"thresholds": [0.2, 0.55]}, BITS, SCORES),
+    ("Precision", {"top_k": 2}, BITS, SCORES),
+    ("Precision", {"class_id": 3}, BITS, SCORES),
+    ("Precision", {"top_k": 3, "class_id": 1, "thresholds": 0.4}, BITS, SCORES),
+    ("Recall", {}, BITS[..., 0], SCORES[..., 0]),
+    ("Recall", {"top_k": 3, "class_id": 2}, BITS, SCORES),
+    ("Recall", {"thresholds": [0.1, 0.5, 0.9]}, BITS, SCORES),
+]
+
+
+@pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
+@pytest.mark.parametrize(
+    ("name", "options", "y_true", "y_pred"), CASES, ids=lambda v: str(v) if isinstance(v, (str, dict)) else ""
+)
+def test_values_over_batches_are_those_of_keras(name, options, y_true, y_pred, weighted):
+    keras = pytest.importorskip("keras")
+    ours, theirs = getattr(metrics, name)(**options), getattr(keras.metrics, name)(**options)
+    for i in range(BATCHES):
+        weights = WEIGHTS[i] if weighted else None
+        ours.update_state(y_true[i], y_pred[i], sample_weight=weights)
+        theirs.update_state(y_true[i], y_pred[i], sample_weight=weights)
+    np.testing.assert_allclose(ours.result(), theirs.result(), rtol=1e-5, atol=1e-6)
+    assert ours.name == theirs.name.rstrip("_0123456789")
+
+
+@pytest.mark.parametrize("shape", [(8,), (8, 1), (8, 6)])
+@pytest.mark.parametrize("name", ["Mean", "Sum"])
+def test_means_of_values_with_every_shape_of_weights(name, shape):
+    keras = pytest.importorskip("keras")
+    for values in (REAL[0], REAL[0][..., None], REAL[0][:, 0]):
+        if len(shape) > values.ndim:
+            continue
+        weights = RNG.uniform(size=shape).astype("float32")
+        ours, theirs = getattr(metrics, name)(), getattr(keras.metrics, name)()
+        if name == "Sum" and values.ndim > len(shape):
+            continue
+        ours.update_state(values, weights)
+        theirs.update_state(values, weights)
+        np.testing.assert_allclose(ours.result(), theirs.result(), rtol=1e-5)
+
+
+def test_areas_come_near_the_exact_ones():
+    sklearn = pytest.importorskip("sklearn.metrics")
+    scores = RNG.uniform(size=2000)
+    bits = RNG.uniform(size=2000) < scores
+    fine = {"num_thresholds": 2000}
+    assert metrics.AUC(**fine)(bits, scores) == pytest.approx(sklearn.roc_auc_score(bits, scores), abs=1e-3)
+    exact = sklearn.average_precision_score(bits, scores)
+    assert metrics.AUC(curve="PR", **fine)(bits, scores) == pytest.approx(exact, abs=3e-3)
+
+
+@pytest.mark.parametrize("name", ["auc", "precision", "accuracy", "mse"])
+def test_compiled_loops_add_up_to_the_whole(name):
+    metric = metrics.get(name, target_shape=BITS[0, :, :1].shape, output_shape=SCORES[0, :, :1].shape)
+    y_true, y_pred = jnp.asarray(BITS[..., :1]), jnp.asarray(SCORES[..., :1])
+
+    @jax.jit
+    def whole(y_true, y_pred, weights):
+        def step(sums, batch):
+            return metric.update(sums, *batch), None
+
+        return metric.compute(jax.lax.scan(step, metric.init(), (y_true, y_pred, weights))[0])
+
+    one = metric(y_true.reshape(-1, 1), y_pred.reshape(-1, 1), WEIGHTS.reshape(-1))
+    np.testing.assert_allclose(whole(y_true, y_pred, WEIGHTS), one, rtol=1e-5)
+
+
+def test_metrics_may_be_updated_inside_a_differentiated_function():
+    found = [metrics.AUC(), metrics.AUC(thresholds=[0.2, 0.9]), metrics.Precision(top_k=2), metrics.BinaryAccuracy()]
+
+    def loss(y_pred):
+        return jnp.sum(y_pred**2), [m.update(m.init(), BITS[0], y_pred) for m in found]
+
+    slope, sums = jax.jit(jax.grad(loss, has_aux=True))(SCORES[0])
+    np.testing.assert_allclose(slope, 2 * SCORES[0], rtol=1e-6)
+    for metric, s in zip(found, sums, strict=True):
+        np.testing.assert_allclose(metric.compute(s), type(metric).__call__(metric, BITS[0], SCORES[0]), rtol=1e-6)
+
+
+def test_padding_of_weight_zero_counts_nowhere():
+    for metric in (metrics.get("mse"), metrics.AUC(), metrics.Recall()):
+        alone = metric.compute(metric.update(metric.init(), BITS[0], SCORES[0]))
+        padded = metric.update(
+            metric.init(),
+            np.concatenate([BITS[0], np.ones((2, 6), "float32")]),
+            np.concatenate([SCORES[0], np.full((2, 6), np.nan, "float32")]),
+            np.array([1.0] * 8 + [0.0] * 2),
+        )
+        np.testing.assert_allclose(metric.compute(padded), alone, rtol=1e-6)
+
+
+def test_masked_positions_do_not_count():
+    mask = np.array([[True, True, False], [True, False, False]])
+    y_true = np.where(mask, 1, 0)
+    with collecting():
+        y_pred = annotate(jnp.broadcast_to(jnp.array([0.1, 0.9]), (2, 3, 2)), "mask", mask)
+        metric = metrics.SparseCategoricalAccuracy()
+        assert metric.compute(metric.update(metric.init(), y_true, y_pred)).item() == 1.0
+        weights = np.array([1.0, 0.0])
+        assert metric.compute(metric.update(metric.init(), y_true, y_pred, weights)).item() == 1.0
+
+
+def test_own_functions_and_metrics():
+    def largest(y_true, y_pred):
+        return jnp.max(jnp.abs(y_true - y_pred))
+
+    metric = metrics.get(largest)
+    assert metric.name == "largest"
+    metric.update_state(np.zeros((4, 1)), np.ones((4, 1)))
+    metric.update_state(np.zeros((4, 1)), np.full((4, 1), 3.0), sample_weight=np.ones(4))
+    metric.reset_state()
+    metric.update_state(np.zeros((4, 1)), np.full((4, 1), 3.0), sample_weight=np.ones(4))
+    assert metric.result().item() == 3.0
+
+    class Count(metrics.Metric):
+        def init(self):
+            return jnp.zeros(())
+
+        def update(self, sums, y_true, y_pred, sample_weight=None):
+            return sums + len(y_pred)
+
+        def compute(self, sums):
+            return sums
+
+    assert metrics.get(Count)(np.zeros(3), np.zeros(3)).item() == 3
+    assert Count().name == "count"
+
+
+@pytest.mark.parametrize(
+    ("target", "output", "expected"),
+    [
+        ((32,), (32, 1), metrics.BinaryAccuracy),
+        ((32, 1), (32, 1), metrics.BinaryAccuracy),
+        ((32,), (32, 10), metrics.SparseCategoricalAccuracy),
+        ((32, 1), (32, 10), metrics.SparseCategoricalAccuracy),
+        ((32, 10), (32, 10), metrics.CategoricalAccuracy),
+        ((32, 7), (32, 7, 10), metrics.SparseCategoricalAccuracy),
+    ],
+)
+def test_accuracy_is_chosen_by_the_shapes_as_in_keras(target, output, expected):
+    compile_utils = pytest.importorskip("keras.src.trainers.compile_utils")
+    for name in ("accuracy", "acc"):
+        ours = metrics.get(name, target_shape=target, output_shape=output)
+        theirs = compile_utils.get_metric(name, np.zeros(target), np.zeros(output))
+        assert type(ours) is expected
+        assert type(theirs).__name__ == expected.__name__
+        assert ours.name == theirs.name == name
+
+
+def test_accuracy_without_shapes_follows_the_loss():
+    assert isinstance(
+        metrics.get("accuracy", loss=losses.get("sparse_categorical_crossentropy")), metrics.SparseCategoricalAccuracy
+    )
+    logits = metrics.get("accuracy", loss=losses.BinaryCrossentropy(from_logits=True))
+    assert logits(np.array([[1.0]]), np.array([[0.2]])).item() == 1.0, "a logit above 0 is a yes"
+
+
+def test_names():
+    assert metrics.get("mse").name == "mse"
+    assert metrics.get("AUC").name == "AUC"
+    assert metrics.get("hinge").name == "hinge"
+    assert metrics.get("cosine_similarity")([[1.0, 0.0]], [[2.0, 0.0]]).item() == 1.0
+    assert metrics.get(losses.Huber(0.5)).name == "huber_loss"
+    assert (metrics.get("auc").direction, metrics.get("mae").direction) == ("up", "down")
+
+
+@pytest.mark.parametrize(
+    ("metric", "y_true", "y_pred", "says"),
+    [
+        ("categorical_accuracy", np.zeros(4), np.zeros((4, 3)), "sparse_categorical_accuracy"),
+        ("sparse_categorical_accuracy", np.zeros((4, 3)), np.zeros((4, 3)), "One-hot targets take"),
+        ("auc", np.zeros(4), np.zeros((4, 3)), r"auc: .*np\.eye"),
+    ],
+)
+def test_messages(metric, y_true, y_pred, says):
+    with pytest.raises(ValueError, match=says):
+        metrics.get(metric)(y_true, y_pred)
+
+
+def test_bad_arguments():
+    with pytest.raises(ValueError, match="unknown curve 'RC'"):
+        metrics.AUC(curve="RC")
+    with pytest.raises(ValueError, match="needs num_labels"):
+        metrics.AUC(multi_label=True)
+    with pytest.raises(ValueError, match="class_id=7 is no class"):
+        metrics.Precision(class_id=7)(BITS[0], SCORES[0])
