@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from . import optimizers
-from .core import Graph, Module, bind, children, declared, members, weights_of
+from .core import Graph, Module, children, declared, members
 from .core.errors import unknown
+from .core.tree import Places, spec_of
 from .core.tree import build as build_tree
-from .core.tree import spec_of
 from .data.arrays import as_arrays, check_finite, check_pair, take_rows
 from .data.feed import Resident, as_feed, is_iterable_of_batches
 from .layers.base import Layer
@@ -64,6 +64,9 @@ class Model(Layer):
         self._trainer: Trainer | None = None
         self._kept: TrainState | None = None  # optimizer state and step, kept between calls
         self._predictors: dict[Any, Any] = {}
+        self._places: Places | None = None
+        self._outputs_seen: dict[Any, Any] = {}
+        self._freezes_seen = -1
         return self
 
     # -- build -------------------------------------------------------------------------------------------------------------
@@ -96,7 +99,14 @@ class Model(Layer):
         """``(params, state)``: the model's weights and layer state, flat dicts by dotted path."""
         if self._spec is None and self._input_specs():
             self.build()
-        return weights_of(self)
+        if self._places is None:
+            self._places = Places(self)
+        return self._places.read()
+
+    def _put(self, arrays: dict[str, Any]) -> None:
+        self.arrays()
+        assert self._places is not None
+        self._places.write(arrays)
 
     @property
     def params(self) -> dict[str, Any]:
@@ -161,8 +171,8 @@ class Model(Layer):
 
     def _forget(self) -> None:
         """Drop compiled programs: the model, its objective or what is frozen has changed."""
-        self._trainer = None
-        self._predictors = {}
+        self._trainer = self._places = None
+        self._predictors, self._outputs_seen = {}, {}
 
     @property
     def optimizer(self) -> Any:
@@ -179,15 +189,14 @@ class Model(Layer):
             self.compile(**chosen)
             print(said)
         assert self._compiled is not None
-        frozen = trained_names(declared(self))
-        if self._trainer is not None and trained_names(self._trainer.weights) != frozen:
-            self._trainer = self._kept = None
+        if self._trainer is not None and self._freezes_seen != Module._freezes:
+            if trained_names(self._trainer.weights) != trained_names(declared(self)):
+                self._trainer = self._kept = None
         if self._trainer is None:
-            outputs = self._outputs_for(x, y)
-            self._trainer = Trainer(self._pure, outputs, self.optimizer, declared(self))
+            self._trainer = Trainer(self._pure, self._outputs_for(x, y), self.optimizer, declared(self))
+        self._freezes_seen = Module._freezes
         if check:
-            prediction = self._prediction(x)
-            check_labels(self._trainer.objective.outputs, prediction, y)
+            check_labels(self._trainer.objective.outputs, self._prediction(x), y)
         return self._trainer
 
     def _outputs_for(self, x: Any, y: Any) -> Any:
@@ -205,7 +214,12 @@ class Model(Layer):
         )
 
     def _prediction(self, x: Any) -> Any:
-        return predict_spec(self, spec_of(x))[0]
+        """Specs of the outputs for inputs like x."""
+        leaves, structure = jax.tree.flatten(x)
+        key = (structure, *((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves))
+        if key not in self._outputs_seen:
+            self._outputs_seen[key] = predict_spec(self, spec_of(x))[0]
+        return self._outputs_seen[key]
 
     def _pure(self, params: dict, state: dict, x: Any, *, train: bool = False, key: Any = None) -> Any:
         dtype = _PRECISIONS[(self._compiled or {}).get("precision", "float32")]
@@ -307,7 +321,7 @@ class Model(Layer):
     def _publish(self, run: Any) -> None:
         """Put the run's weights into the model, in arrays of its own."""
         self._kept = run.state.copy()
-        bind(self, {**self._kept.params, **self._kept.state})
+        self._put({**self._kept.params, **self._kept.state})
 
     def _validation_feed(self, data: Any, batch_size: int | None) -> Any:
         if is_iterable_of_batches(data):
@@ -379,7 +393,7 @@ class Model(Layer):
         run = trainer.start(params, state, self._seed) if self._kept is None else self._kept.with_arrays(params, state)
         run, totals = trainer.one_kept(run, trainer.new_totals(), batch)
         self._kept = run
-        bind(self, {**run.params, **run.state})
+        self._put({**run.params, **run.state})
         logs = trainer.logs(totals)
         return logs if return_dict else _keras_result(logs)
 
@@ -448,7 +462,7 @@ class Model(Layer):
                 raise unknown("weight", path, known)
             if np.shape(value) != known[path].shape:
                 raise ValueError(f"weight {path!r} has shape {known[path].shape}, but {np.shape(value)} was given")
-        bind(self, {k: jnp.asarray(v, known[k].dtype) for k, v in weights.items()})
+        self._put({k: jnp.asarray(v, known[k].dtype) for k, v in weights.items()})
 
     def count_params(self) -> int:
         """The number of trained and untrained weights, and of state variables' values, as Keras counts."""

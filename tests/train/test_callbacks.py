@@ -13,7 +13,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-import cenote as cn
 from cenote.train.callbacks import (
     Callback,
     CallbackList,
@@ -29,7 +28,6 @@ from cenote.train.callbacks import (
     TerminateOnNaN,
     overrides_batches,
 )
-from cenote.train.callbacks.progress import bar_line
 from cenote.train.history import History
 
 
@@ -71,7 +69,9 @@ def play(callbacks, logs, run=None, chunks=1, memory=None, until=None):
             for chunk in range(chunks):
                 run.state.step += run.steps // chunks
                 run.examples += run.steps // chunks * run.batch_size
-                hooks.on_chunk_end((chunk + 1) * run.steps // chunks, {k: v for k, v in epoch_logs.items() if k[:4] != "val_"})
+                hooks.on_chunk_end(
+                    (chunk + 1) * run.steps // chunks, {k: v for k, v in epoch_logs.items() if k[:4] != "val_"}
+                )
             run.weight = np.full(1, run.epoch)
             run.history.add(run, epoch_logs)
             hooks.on_epoch_end(run.epoch, epoch_logs)
@@ -126,8 +126,12 @@ def wandering(seed, count=30):
     """A validation loss that falls, then rises, with plateaus (two decimals, so that equal values occur)."""
     random = np.random.default_rng(seed)
     x = np.arange(count)
-    loss = 1 / (1 + 0.3 * x) + 0.004 * np.maximum(0, x - random.integers(5, 25)) ** 1.5 + 0.05 * random.normal(size=count)
-    return [{"loss": float(np.float32(v)), "val_loss": round(float(v), 2), "val_accuracy": 1 - float(v) / 2} for v in loss]
+    loss = (
+        1 / (1 + 0.3 * x) + 0.004 * np.maximum(0, x - random.integers(5, 25)) ** 1.5 + 0.05 * random.normal(size=count)
+    )
+    return [
+        {"loss": float(np.float32(v)), "val_loss": round(float(v), 2), "val_accuracy": 1 - float(v) / 2} for v in loss
+    ]
 
 
 EARLY = [
@@ -180,7 +184,11 @@ def test_plateaus_reduce_the_rate_where_keras_does(keras, options):
 
 @pytest.mark.parametrize(
     "schedule",
-    [lambda epoch, rate: rate * 0.9 if epoch > 2 else rate, lambda epoch: 0.5**epoch, lambda epoch, rate: rate / (1 + epoch)],
+    [
+        lambda epoch, rate: rate * 0.9 if epoch > 2 else rate,
+        lambda epoch: 0.5**epoch,
+        lambda epoch, rate: rate / (1 + epoch),
+    ],
 )
 def test_schedules_give_keras_rates(keras, schedule):
     logs = wandering(0, 8)
@@ -251,7 +259,9 @@ def test_killed_at_any_epoch_and_resumed_it_ends_as_if_never_stopped(kind, seed,
         second, late_rates, end = play(make(tmp_path / "cut"), logs, run=rewound(first, kill), memory=kept)
         assert early_rates + late_rates == rates
         assert second.weight == whole.weight and second.stop_reason == whole.stop_reason
-        assert {k: v for k, v in end.items() if "record" not in k} == {k: v for k, v in memory.items() if "record" not in k}
+        assert {k: v for k, v in end.items() if "record" not in k} == {
+            k: v for k, v in memory.items() if "record" not in k
+        }
     if kind == "csv":
         assert (tmp_path / "cut" / "log.csv").read_bytes() == (tmp_path / "whole" / "log.csv").read_bytes()
 
@@ -320,7 +330,12 @@ def test_epochs_that_are_not_validated_are_no_reason_to_warn():
 
 
 def test_the_direction_comes_from_the_metric_or_the_name():
-    for name, goal in (("val_loss", "min"), ("val_accuracy", "max"), ("head_auc", "max"), ("val_mean_absolute_error", "min")):
+    for name, goal in (
+        ("val_loss", "min"),
+        ("val_accuracy", "max"),
+        ("head_auc", "max"),
+        ("val_mean_absolute_error", "min"),
+    ):
         assert EarlyStopping(name).goal() == goal
     with pytest.raises(ValueError, match="give mode='max' or mode='min'"):
         EarlyStopping("temperature").goal()
@@ -329,17 +344,6 @@ def test_the_direction_comes_from_the_metric_or_the_name():
     assert callback.goal() == "max"
     with pytest.raises(ValueError, match="did you mean 'min'"):
         EarlyStopping("loss", mode="mim")
-
-
-def test_every_metric_of_ours_has_the_direction_that_its_name_tells():
-    from cenote import metrics
-
-    for kind in vars(metrics).values():
-        told = getattr(kind, "direction", None)
-        if isinstance(kind, type) and told and kind.__name__ != "Metric":
-            name = getattr(kind, "default_name", None) or "".join(f"_{c.lower()}" if c.isupper() else c for c in kind.__name__)[1:]
-            found = cn.train.history.direction(name)
-            assert found in (None, {"up": "max", "down": "min"}[told]), name
 
 
 def test_stop_at_a_target():
@@ -394,7 +398,14 @@ def test_who_wants_to_hear_of_each_batch():
 
     heard: list[int] = []
     assert overrides_batches(Old()) and overrides_batches(LambdaCallback(on_train_batch_begin=print))
-    quiet = [EarlyStopping(), ModelCheckpoint("x"), CSVLogger("x"), TerminateOnNaN(), Progress(0), StopAt("loss", below=0)]
+    quiet = [
+        EarlyStopping(),
+        ModelCheckpoint("x"),
+        CSVLogger("x"),
+        TerminateOnNaN(),
+        Progress(0),
+        StopAt("loss", below=0),
+    ]
     assert not any(overrides_batches(c) for c in [*quiet, LambdaCallback(on_epoch_end=print), History()])
     CallbackList(Old()).on_train_batch_end(7, {})
     assert heard == [7]
@@ -518,81 +529,3 @@ def test_without_tensorboardx_the_error_names_the_extra(monkeypatch, tmp_path):
     monkeypatch.setitem(__import__("sys").modules, "tensorboardX", None)
     with pytest.raises(ImportError, match=r'pip install "cenote\[log\]"'):
         TensorBoard(tmp_path)
-
-
-# -- progress --------------------------------------------------------------------------------------------------------------
-
-
-def shown(verbose, count, logs=None, callbacks=(), file=None, **options):
-    file = file or io.StringIO()
-    logs = logs or [{"loss": 0.25, "accuracy": 0.5, "val_loss": 2e-5}] * count
-    play([*callbacks, Progress(verbose, file=file)], logs, Run(epochs=count, **options), chunks=2)
-    return file.getvalue()
-
-
-def test_plain_lines_where_there_is_no_terminal():
-    lines = shown("auto", 2).splitlines()
-    assert len(lines) == 2 and lines[0].startswith("Epoch 1/2  ")
-    assert "examples/s" in lines[0] and lines[0].endswith("loss 0.2500  accuracy 0.5000  val_loss 2.0000e-05")
-    assert shown(0, 2) == ""
-    assert len(shown(1, 40).splitlines()) == 40
-
-
-def test_many_epochs_leave_few_lines_the_first_and_the_last_among_them():
-    lines = shown("auto", 1000).splitlines()
-    assert len(lines) == 25 and lines[0].startswith("Epoch    1/1000") and lines[-1].startswith("Epoch 1000/1000")
-    logs = [{"loss": 1 / (i + 1)} for i in range(1000)]
-    lines = shown("auto", 1000, logs, [StopAt("loss", below=0.01)]).splitlines()
-    assert lines[-2].startswith("Epoch  101/1000") and lines[-2].endswith("loss 0.0099")
-    assert lines[-1] == "Stopped after 101 of 1000 epochs: loss 0.009901 is below 0.01"
-
-
-def test_verbose_2_speaks_as_keras_does(keras):
-    lines = shown(2, 2).splitlines()
-    assert lines[0] == "Epoch 1/2" and lines[2] == "Epoch 2/2" and len(lines) == 4
-    told = lines[1].split(" - ")
-    assert told[0] == "10/10" and told[1] == "0s" and told[2].endswith("/step")
-    assert told[3:] == ["loss: 0.2500", "accuracy: 0.5000", "val_loss: 2.0000e-05"]
-
-
-def test_unknown_verbosity_is_refused():
-    with pytest.raises(ValueError, match="unknown verbose '3'"):
-        Progress(3)
-
-
-class Terminal(io.StringIO):
-    encoding = "utf-8"
-
-    def isatty(self):
-        return True
-
-
-def test_on_a_terminal_the_bar_moves_and_one_line_an_epoch_stays(monkeypatch):
-    for name in ("NO_COLOR", "TERM", "CI", "COLUMNS", "FORCE_COLOR"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("TERM", "xterm-256color")
-    monkeypatch.setenv("COLUMNS", "140")
-    text = shown(1, 3, [{"loss": math.nan if i == 2 else 0.5} for i in range(3)], file=Terminal())
-    assert "━" in text and "examples/s" in text and "compiling" in text
-    assert text.count("Epoch 3/3") >= 1 and "loss nan" in text
-    assert text.rstrip().endswith("\x1b[?25h") or "\x1b[?25h" in text  # the cursor is back
-
-
-def test_a_failure_gives_the_terminal_back(monkeypatch):
-    monkeypatch.setenv("TERM", "xterm-256color")
-    monkeypatch.delenv("NO_COLOR", raising=False)
-    file = Terminal()
-    progress = Progress(1, file=file)
-    fails = LambdaCallback(on_epoch_end=lambda epoch, logs: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        play([fails, progress], [{"loss": 0.5}])
-    assert file.getvalue().rindex("\x1b[?25h") > file.getvalue().rindex("\x1b[?25l")
-
-
-@pytest.mark.parametrize("width", [20, 40, 60, 80, 120, 200])
-def test_lines_fit_their_width_and_keep_the_losses_longest(width):
-    pieces = [("1200/1875", "", 2), ("0:07 left", "", 3), ("53,000 examples/s", "", 4), ("loss 0.1234", "", 0)]
-    text = "".join(t for t, _ in bar_line("Epoch 3/10", 0.64, pieces, width))
-    assert len(text) <= width
-    assert ("loss 0.1234" in text) == (width >= 40)
-    assert ("examples/s" in text) == (width >= 80)

@@ -146,8 +146,39 @@ def test_notebooks_show_a_table_and_the_curves():
 
 
 def test_directions():
-    for name in ("loss", "val_loss", "digit_loss", "mse", "root_mean_squared_error", "kl_divergence", "categorical_crossentropy"):
+    for name in (
+        "loss",
+        "val_loss",
+        "digit_loss",
+        "mse",
+        "root_mean_squared_error",
+        "kl_divergence",
+        "categorical_crossentropy",
+    ):
         assert direction(name) == "min"
-    for name in ("accuracy", "acc", "val_acc", "auc_2", "sparse_top_k_categorical_accuracy", "r2_score", "mean_io_u", "recall"):
+    for name in (
+        "accuracy",
+        "acc",
+        "val_acc",
+        "auc_2",
+        "sparse_top_k_categorical_accuracy",
+        "r2_score",
+        "mean_io_u",
+        "recall",
+    ):
         assert direction(name) == "max"
     assert direction("learning_rate") is None
+
+
+def test_every_metric_of_ours_has_the_direction_that_its_name_tells():
+    from cenote import metrics
+
+    for kind in vars(metrics).values():
+        told = getattr(kind, "direction", None)
+        if isinstance(kind, type) and told and kind.__name__ != "Metric":
+            name = (
+                getattr(kind, "default_name", None)
+                or "".join(f"_{c.lower()}" if c.isupper() else c for c in kind.__name__)[1:]
+            )
+            found = direction(name)
+            assert found in (None, {"up": "max", "down": "min"}[told]), name

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -121,8 +121,9 @@ class Module:
     """
 
     name: str | None = None
-    trainable: bool = True
+    _trainable: bool = True
 
+    _freezes: ClassVar[int] = 0  # how often any module was frozen or thawed: tells whether to look again
     _constructor: tuple[tuple, dict]
     _weights: dict[str, Weight]  # declared by the build, by local name
     _arrays: dict[str, Any]  # current values, by local name
@@ -139,6 +140,16 @@ class Module:
         from .tree import register
 
         register(cls)
+
+    @property
+    def trainable(self) -> bool:
+        """Whether training changes this layer's weights and those of the layers in it; set it to False to freeze them."""
+        return self._trainable
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        self._trainable = bool(value)
+        Module._freezes += 1
 
     # -- what a layer uses inside forward ------------------------------------------------------------------------------
 

@@ -22,7 +22,7 @@ from .step import Step
 def epoch_order(count: int, batch_size: int, *, seed: int, epoch: int, shuffle: bool) -> tuple[np.ndarray, np.ndarray]:
     """Example numbers of one epoch: the full batches (step, batch), and the last short one (size, may be empty)."""
     order = np.arange(count, dtype=np.int32)
-    if shuffle:
+    if shuffle and batch_size < count:  # a single batch of everything is the same in any order
         order = np.random.Generator(np.random.Philox([seed, epoch])).permutation(order)
     full = count // batch_size * batch_size
     return order[:full].reshape(-1, batch_size), order[full:]
@@ -43,6 +43,36 @@ def train_chunk(step: Step) -> Callable:
         return jax.lax.fori_loop(start, stop, body, (state, totals))
 
     return jax.jit(run, donate_argnums=(0, 1))
+
+
+def train_epochs(objective: Objective, step: Step) -> Callable:
+    """``run(state, data, full, tails, count) -> (state, numbers)``: whole epochs in one program, for those that are short.
+
+    ``full`` holds the batches of each epoch, (epoch, step, batch), ``tails`` the last short one, (epoch, size); ``numbers`` are
+    the losses and metrics of each epoch, and its learning rate if the optimizer keeps one.
+    """
+
+    def run(state: TrainState, data: Batch, full: Any, tails: Any, count: Any) -> Any:
+        def epoch(i: Any, carry: tuple) -> tuple:
+            state, numbers = carry
+
+            def body(j: Any, carry: tuple[TrainState, Totals]) -> tuple[TrainState, Totals]:
+                return step(*carry, take(data, full[i, j]))
+
+            state, totals = jax.lax.fori_loop(0, full.shape[1], body, (state, objective.totals()))
+            if tails.shape[1]:
+                state, totals = step(state, totals, take(data, tails[i]))
+            return state, jax.tree.map(lambda all, one: all.at[i].set(one), numbers, summary(state, totals))
+
+        def summary(state: TrainState, totals: Totals) -> dict:
+            rate = state.opt_state.get("learning_rate") if isinstance(state.opt_state, dict) else None
+            return {**objective.compute(totals), **({} if rate is None else {" learning_rate": rate})}
+
+        like = jax.eval_shape(summary, state, objective.totals())
+        numbers = jax.tree.map(lambda s: jnp.zeros((full.shape[0], *s.shape), s.dtype), like)
+        return jax.lax.fori_loop(0, count, epoch, (state, numbers))
+
+    return jax.jit(run)
 
 
 def evaluate_chunk(objective: Objective) -> Callable:

@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ..data.feed import Resident, Stream
 from .callbacks import Callback, CallbackList, TerminateOnNaN
@@ -18,9 +19,10 @@ from .checkpoint import Checkpoints
 from .epoch import epoch_order, padded_order
 from .run import Run, interrupts
 from .state import TrainState
-from .trainer import Trainer
+from .trainer import Trainer, in_order
 
 CHUNK_SECONDS = 0.1  # how often the host hears from the device
+MOST_EPOCHS, MOST_ROWS = 256, 1 << 20  # epochs in one program, and the examples that they may go through
 FIRST_CHUNK = 16  # steps of the first chunk, before its speed is known
 
 
@@ -69,7 +71,7 @@ def fit(
         hooks.on_train_begin()
         try:
             while run.epoch < plan.epochs and not run.stopping:
-                loop.epoch()
+                loop.short_epochs() if loop.runs_several() else loop.epoch()
         finally:
             publish(run)
         hooks.on_train_end(run.history.records[-1] if run.history.records else None)
@@ -94,11 +96,13 @@ class _Loop:
         self.stepwise = hooks.overrides_batches  # then Python hears of every step
         self.forgives_nan = any(isinstance(c, TerminateOnNaN) for c in hooks)
         self.length, self.warm = FIRST_CHUNK, False
+        self.epoch_seconds, self.warm_epochs = math.inf, False
         self.unheard, self.heard = 0, 0.0  # steps that the host has not heard of, and when it last did
         self.data = feed.on_device() if isinstance(feed, Resident) else None
 
     def epoch(self) -> None:
         run, plan = self.run, self.plan
+        began, warm = time.perf_counter(), self.warm
         self.hooks.on_epoch_begin(run.epoch)
         safe = jax.tree.map(jnp.copy, (run.state.params, run.state.state))
         if run.totals is None:
@@ -123,8 +127,57 @@ class _Loop:
         self.hooks.on_epoch_end(run.epoch, logs)
         run.history.amend(logs)  # with what callbacks have added
         run.epoch, run.position, run.totals = run.epoch + 1, 0, None
+        if warm:
+            self.epoch_seconds = time.perf_counter() - began
         if plan.checkpoints is not None:
             plan.checkpoints.epoch_ended(run, self.hooks, logs)
+
+    def runs_several(self) -> bool:
+        """Whether to run several epochs in one program: they are short, and nobody waits for the end of each."""
+        plan, feed = self.plan, self.feed
+        return (
+            isinstance(feed, Resident)
+            and self.epoch_seconds < CHUNK_SECONDS / 10
+            and self.run.position == 0
+            and self.run.epochs - self.run.epoch > 1
+            and plan.validation is None
+            and plan.steps is None
+            and plan.checkpoints is None
+            and feed.count <= MOST_ROWS // MOST_EPOCHS
+            and not self.hooks.decide
+            and self.trainer.fuses(self.trainer.step, self.run.state, self.trainer.new_totals(), feed.example())
+        )
+
+    def short_epochs(self) -> None:
+        """As many epochs as take about `CHUNK_SECONDS`, in one call; then what each recorded is passed on in order."""
+        run, feed, plan = self.run, self.feed, self.plan
+        count = min(MOST_EPOCHS, run.epochs - run.epoch, max(1, int(CHUNK_SECONDS / self.epoch_seconds)))
+        orders = [
+            epoch_order(feed.count, feed.batch_size, seed=plan.seed, epoch=run.epoch + i, shuffle=plan.shuffle)
+            for i in range(count)
+        ]
+        # Always the same shape, so that one compilation serves every number of epochs.
+        full, tails = (np.zeros((MOST_EPOCHS, *orders[0][part].shape), np.int32) for part in (0, 1))
+        for i, (batches, tail) in enumerate(orders):
+            full[i], tails[i] = batches, tail
+        began = time.perf_counter()
+        first, before = int(run.state.step), run.state
+        run.state, numbers = self.trainer.epochs(run.state, self.data, full, tails, count)
+        columns = {k: v[:count].tolist() for k, v in jax.device_get(numbers).items()}
+        if self.warm_epochs:
+            self.epoch_seconds = max((time.perf_counter() - began) / count, 1e-6)
+        self.warm_epochs = True
+        rates = columns.pop(" learning_rate", [float("nan")] * count)
+        for i in range(count):
+            logs = in_order({k: v[i] for k, v in columns.items()})
+            run.position, run.examples = feed.steps, run.examples + feed.count
+            if not math.isfinite(logs["loss"]) and not self.forgives_nan:
+                run.state = before
+                raise FloatingPointError(self._nan_text(logs["loss"], rates[i]))
+            self.hooks.on_epoch_begin(run.epoch)
+            run.history.add(run, logs, step=first + (i + 1) * feed.steps, learning_rate=rates[i])
+            self.hooks.on_epoch_end(run.epoch, logs)
+            run.epoch, run.position = run.epoch + 1, 0
 
     def _resident(self) -> None:
         run, trainer, feed = self.run, self.trainer, self.feed
@@ -207,11 +260,7 @@ class _Loop:
         run.examples += rows
         logs = self.trainer.logs(run.totals)
         if not math.isfinite(logs["loss"]) and not self.forgives_nan:
-            raise FloatingPointError(
-                f"the loss became {logs['loss']} in epoch {run.epoch + 1}, by step {run.position} (learning rate "
-                f"{run.learning_rate:g}): lower the learning rate, clip the gradients (clipnorm=1.0), or check the data and the "
-                f"range of the targets; the model keeps the weights of the beginning of this epoch"
-            )
+            raise FloatingPointError(self._nan_text(logs["loss"], run.learning_rate))
         run.history.note(run, logs)
         if self.stepwise:
             if self.hooks.watches_model:
@@ -220,6 +269,13 @@ class _Loop:
         self.hooks.on_chunk_end(run.position, logs)
         if self.plan.checkpoints is not None:
             self.plan.checkpoints.chunk_ended(run, self.hooks)
+
+    def _nan_text(self, loss: float, rate: float) -> str:
+        return (
+            f"the loss became {loss} in epoch {self.run.epoch + 1}, by step {self.run.position} (learning rate {rate:g}): lower the "
+            f"learning rate, clip the gradients (clipnorm=1.0), or check the data and the range of the targets; the model keeps "
+            f"the weights from before it happened"
+        )
 
     def _pace(self, steps: int, seconds: float) -> None:
         """Choose the next chunk's length so that it takes about `CHUNK_SECONDS`."""

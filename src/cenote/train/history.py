@@ -106,6 +106,7 @@ class History:
     model: Any = None
     params: dict[str, Any] | None = None
     watches_model = False
+    decides = False
 
     def __init__(self) -> None:
         self.history: dict[str, list[Any]] = {}
@@ -118,10 +119,10 @@ class History:
 
     # -- recording ---------------------------------------------------------------------------------------------------------
 
-    def add(self, run: Any, logs: Mapping[str, Any]) -> None:
-        """Record the end of an epoch."""
+    def add(self, run: Any, logs: Mapping[str, Any], **known: Any) -> None:
+        """Record the end of an epoch; ``known`` are a record's numbers that the run itself need not be asked for."""
         self.epoch.append(int(run.epoch))
-        self.records.append(self._record(run))
+        self.records.append(self._record(run, **known))
         self._taken = set()
         self.amend(logs)
 
@@ -143,13 +144,13 @@ class History:
             self.chunks = self.chunks[1::2]
             self._stride *= 2
 
-    def _record(self, run: Any) -> dict[str, Any]:
+    def _record(self, run: Any, step: int | None = None, learning_rate: float | None = None) -> dict[str, Any]:
         seconds = getattr(run, "seconds", None)
         return {
             "epoch": int(run.epoch),
-            "step": int(run.state.step),
+            "step": int(run.state.step) if step is None else step,
             "examples": int(run.examples),
-            "learning_rate": float(run.learning_rate),
+            "learning_rate": float(run.learning_rate) if learning_rate is None else learning_rate,
             "seconds": round(time.perf_counter() - self._began if seconds is None else float(seconds), 6),
         }
 

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from ..core import Weight
-from .epoch import evaluate_chunk, has_foreign_convolution, train_chunk
+from .epoch import evaluate_chunk, has_foreign_convolution, train_chunk, train_epochs
 from .objective import Batch, Objective, Output, Totals
 from .state import TrainState
 from .step import make_step, trained_names
@@ -27,6 +27,7 @@ class Trainer:
         self.optimizer, self.weights = optimizer, weights
         self.step = make_step(self.objective, optimizer, weights)
         self.chunk = train_chunk(self.step)
+        self.epochs = train_epochs(self.objective, self.step)
         self.one = jax.jit(self.step, donate_argnums=(0, 1))
         self.one_kept = jax.jit(self.step)
         self.evaluate_chunk = evaluate_chunk(self.objective)
@@ -47,8 +48,7 @@ class Trainer:
 
     def logs(self, totals: Totals) -> dict[str, float]:
         """Losses and metrics as Python numbers (lists, for a metric with several values); waits for the device."""
-        found = {k: v.tolist() for k, v in jax.device_get(self.numbers(totals)).items()}
-        return {"loss": found.pop("loss"), **found}
+        return in_order({k: v.tolist() for k, v in jax.device_get(self.numbers(totals)).items()})
 
     def fuses(self, program: Callable, *args: Any) -> bool:
         """Whether batches run in one compiled loop: everywhere, but for foreign convolutions on the CPU."""
@@ -62,3 +62,8 @@ class Trainer:
 
     def test(self, params: dict, state: dict, totals: Totals, batch: Batch) -> Totals:
         return self.objective.loss(params, state, totals, batch, train=False)[1][1]
+
+
+def in_order(logs: dict[str, float]) -> dict[str, float]:
+    """The loss first: compiled programs return dicts sorted by name."""
+    return {"loss": logs.pop("loss"), **logs}

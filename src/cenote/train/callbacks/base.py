@@ -53,6 +53,8 @@ class Callback:
         True  # does it look at `model`'s weights? If not, they need not be handed to the model each epoch
     )
 
+    decides: bool = True  # may it change the run? If not, it may hear of several short epochs at once, after them
+
     def set_model(self, model: Any) -> None:
         self.model = model
 
@@ -231,6 +233,10 @@ class CallbackList:
     @property
     def watches_model(self) -> bool:
         return any(getattr(c, "watches_model", True) for c in self.callbacks)
+
+    @property
+    def decide(self) -> bool:
+        return any(getattr(c, "decides", True) for c in self.callbacks)
 
     def due(self) -> int | None:
         """In how many steps a chunk must end for some callback; None: whenever it suits."""

@@ -31,6 +31,7 @@ class CSVLogger(Callback):
     """
 
     watches_model = False
+    decides = False
 
     def __init__(self, filename: str | os.PathLike, separator: str = ",", append: bool = False) -> None:
         self.filename, self.separator, self.append = Path(filename), separator, append
@@ -120,6 +121,7 @@ class TensorBoard(Callback):
     """
 
     watches_model = False
+    decides = False
     _WITHOUT_EFFECT = ("write_images", "profile_batch", "embeddings_freq", "embeddings_metadata")
 
     def __init__(
@@ -156,7 +158,7 @@ class TensorBoard(Callback):
     def on_train_begin(self, logs: Logs | None = None) -> None:
         self.close()
         self._purge: int | None = None
-        self._written = 0  # the step of the last batch_ tags
+        self._written = 0 if self.run is None else int(self.run.state.step)  # the step of the last batch_ tags
         self._last: int | None = None
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
