@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -42,26 +43,44 @@ def shown(verbose, count, logs=None, callbacks=(), file=None):
 def test_plain_lines_where_there_is_no_terminal():
     lines = shown("auto", 2).splitlines()
     assert len(lines) == 2 and lines[0].startswith("Epoch 1/2  ")
-    assert "examples/s" in lines[0] and lines[0].endswith("loss 0.2500  accuracy 0.5000  val_loss 2.0000e-05")
+    assert "examples/s" in lines[1] and lines[1].endswith("loss 0.2500  accuracy 0.5000  val_loss 2.0000e-05")
     assert shown(0, 2) == ""
     assert len(shown(1, 40).splitlines()) == 40
 
 
 def test_many_epochs_leave_few_lines_the_first_and_the_last_among_them():
     lines = shown("auto", 1000).splitlines()
-    assert len(lines) == 25 and lines[0].startswith("Epoch    1/1000") and lines[-1].startswith("Epoch 1000/1000")
+    assert len(lines) == 26 and lines[0].startswith("Epoch    1/1000") and lines[-2].startswith("Epoch 1000/1000")
+    assert lines[-1].startswith("1000 epochs in ")
     logs = [{"loss": 1 / (i + 1)} for i in range(1000)]
     lines = shown("auto", 1000, logs, [StopAt("loss", below=0.01)]).splitlines()
     assert lines[-2].startswith("Epoch  101/1000") and lines[-2].endswith("loss 0.0099")
     assert lines[-1] == "Stopped after 101 of 1000 epochs: loss 0.009901 is below 0.01"
 
 
-def test_verbose_2_speaks_as_keras_does(keras):
+def test_epochs_that_ran_in_one_program_claim_no_time_of_their_own():
+    file = io.StringIO()
+    run = SimpleNamespace(
+        epochs=3, epoch=0, steps=10, batch_size=32, examples=0, position=10, stop_reason=None, model=None
+    )
+    hooks = CallbackList(Progress(1, file=file), run)
+    hooks.on_train_begin()
+    for run.epoch in range(3):
+        run.examples += 320
+        hooks.on_epoch_begin(run.epoch)
+        hooks.on_epoch_end(run.epoch, {"loss": 0.5})
+    hooks.on_train_end()
+    assert file.getvalue().splitlines() == [f"Epoch {n}/3  loss 0.5000" for n in (1, 2, 3)]
+
+
+def test_verbose_2_speaks_as_keras_does(capsys):
+    keras = pytest.importorskip("keras")
     lines = shown(2, 2).splitlines()
     assert lines[0] == "Epoch 1/2" and lines[2] == "Epoch 2/2" and len(lines) == 4
-    told = lines[1].split(" - ")
-    assert told[0] == "10/10" and told[1] == "0s" and told[2].endswith("/step")
-    assert told[3:] == ["loss: 0.2500", "accuracy: 0.5000", "val_loss: 2.0000e-05"]
+    keras.utils.Progbar(10, verbose=2).update(10, [("loss", 0.25), ("accuracy", 0.5), ("val_loss", 2e-5)])
+    theirs = capsys.readouterr().out.strip()
+    ours, theirs = (re.sub(r"\d+(us|ms|s)/step", "pace", line) for line in (lines[1], theirs))
+    assert ours == theirs == "10/10 - 0s - pace - loss: 0.2500 - accuracy: 0.5000 - val_loss: 2.0000e-05"
 
 
 def test_unknown_verbosity_is_refused():

@@ -169,7 +169,8 @@ class History:
         self.note(self.run, logs or {})
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        self.add(self.run, logs or {})
+        own = self.run.history.records[-1:]  # the run may be some epochs ahead of what it tells; its own record is not
+        self.add(self.run, logs or {}, **{k: own[0][k] for k in ("step", "learning_rate") if own})
 
     def memory(self) -> dict[str, Any]:
         return {"record": json.dumps(self.to_dict())}
@@ -306,6 +307,7 @@ def _draw(history: History) -> Any:
     """Panels side by side, at most three in a row. A Figure of its own: pyplot's global state is not touched."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     if not history.records:
         raise ValueError("history.plot() has nothing to show yet: no epoch has ended")
@@ -322,9 +324,9 @@ def _draw(history: History) -> Any:
         names.append("learning_rate")
     columns = min(len(names), 3) or 1
     rows = max(1, -(-len(names) // columns))
-    figure = Picture(figsize=(4.6 * columns + 0.2, 3.3 * rows + 0.1), layout="constrained")
+    spaces = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12, wspace=0.03, hspace=0.05)
+    figure = Picture(figsize=(4.6 * columns + 0.2, 3.3 * rows + 0.1), layout=spaces)
     FigureCanvasAgg(figure)
-    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.12, wspace=0.03, hspace=0.05)
     for i, name in enumerate(names):
         _panel(figure.add_subplot(rows, columns, i + 1), history, name)
     return figure

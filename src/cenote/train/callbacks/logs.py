@@ -151,6 +151,8 @@ class TensorBoard(Callback):
         self.log_dir, self.histogram_freq, self.write_graph = Path(log_dir), histogram_freq, write_graph
         self.write_steps_per_second = write_steps_per_second
         self.update_freq = 1 if update_freq == "batch" else update_freq
+        # What needs the weights, or the clock, at the end of each epoch, is not told of several epochs at once.
+        self.decides = bool(histogram_freq) or write_steps_per_second or update_freq != "epoch"
         self._writer_class = SummaryWriter
         self._writers: dict[str, Any] = {}
         self.on_train_begin()
@@ -165,7 +167,7 @@ class TensorBoard(Callback):
         self._began = (time.perf_counter(), int(self.run.state.step))
 
     def on_chunk_end(self, step: int, logs: Logs | None = None) -> None:
-        if self.update_freq == "epoch":
+        if isinstance(self.update_freq, str):
             return
         now = int(self.run.state.step)
         if now - self._written >= self.update_freq:
@@ -179,7 +181,8 @@ class TensorBoard(Callback):
         return int(self.update_freq) - (int(self.run.state.step) - self._written)
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        logs = {"learning_rate": self.run.learning_rate, **(logs or {})}
+        record = self.run.history.records[-1] if self.run.history.records else {}
+        logs = {"learning_rate": record.get("learning_rate", self.run.learning_rate), **(logs or {})}
         if self.write_steps_per_second:
             seconds, step = self._began
             logs["steps_per_second"] = (int(self.run.state.step) - step) / max(time.perf_counter() - seconds, 1e-9)

@@ -40,13 +40,13 @@ class Progress(Callback):
         self.verbose = verbose if isinstance(verbose, str) else int(verbose)
         self._file = file
         self._screen: Any = None
-        self._began = time.perf_counter()
+        self._began = self._run_began = time.perf_counter()
         self._reset()
 
     def _reset(self) -> None:
         self._left: set[int] | None = None  # the epochs that leave a line; None: all
         self._last_line: tuple[int, Line] | None = None  # of an epoch that left none
-        self._warm = False  # has a chunk of this run ended?
+        self._warm = self._settled = False  # has a chunk, an epoch of this run ended?
         self._logs: Logs = {}
         self._shown = [0.0, 0.0]  # when a line, and when one with a note, was shown
 
@@ -54,6 +54,7 @@ class Progress(Callback):
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         self._reset()
+        self._run_began = time.perf_counter()
         first, epochs = self.run.epoch, self.run.epochs
         if self.verbose == "auto" and epochs - first > MOST_LINES + 5:
             gap = (epochs - 1 - first) / (MOST_LINES - 1)
@@ -68,11 +69,12 @@ class Progress(Callback):
         self._refresh("" if self._warm else "compiling")
 
     def on_chunk_end(self, step: int, logs: Logs | None = None) -> None:
-        self._done, self._logs = step, logs or {}
-        self._heard = time.perf_counter()
+        self._done, self._logs, self._timed = step, logs or {}, True
+        now = (time.perf_counter(), self.run.examples)
         if not self._warm:
-            self._warm = True
-            self._mark = (self._heard, self.run.examples)
+            self._warm, self._mark, self._heard = True, now, now
+        elif self._settled or step != self.run.steps:  # the run's first short batch is compiled, too
+            self._heard = now
         self._refresh()
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
@@ -80,7 +82,8 @@ class Progress(Callback):
         if self.verbose == 2:
             self._print(self._keras_line(self.run.steps or self._done))
             return
-        line = self._finished(self._epoch_label(), self._rate())
+        line = self._finished(self._epoch_label(), self._rate()) if self._timed else self._untimed()
+        self._settled = True
         if self._left is None or epoch in self._left:
             self._leave(line)
             self._last_line = None
@@ -96,6 +99,8 @@ class Progress(Callback):
         if reason:
             done = len(self.run.history.epoch) if getattr(self.run, "history", None) is not None else self.run.epoch
             self._leave([(f"Stopped after {done} of {self.run.epochs} epochs: {reason}", "bold")])
+        elif self._left is not None:
+            self._leave([(f"{self.run.epochs} epochs in {duration(time.perf_counter() - self._run_began)}", "bold")])
         self.close()
 
     def on_test_begin(self, logs: Logs | None = None) -> None:
@@ -118,18 +123,17 @@ class Progress(Callback):
 
     def _start(self, examples: int) -> None:
         self._began = time.perf_counter()
-        self._mark, self._heard = (self._began, examples), self._began
-        self._logs = {}
+        self._mark = self._heard = (self._began, examples)
+        self._logs, self._timed = {}, False  # several epochs that are run in one program have no time of their own
 
     def _epoch_label(self) -> str:
         width = len(str(self.run.epochs))
         return f"Epoch {self.run.epoch + 1:{width}}/{self.run.epochs}"
 
     def _rate(self) -> float | None:
-        """Examples a second, from the epoch's beginning or the end of the run's first chunk to the last chunk."""
-        if self.run.examples <= self._mark[1] or self._heard <= self._mark[0]:
-            return None
-        return (self.run.examples - self._mark[1]) / (self._heard - self._mark[0])
+        """Examples a second, from the epoch's beginning, or the end of the run's first chunk, to the last chunk."""
+        seconds, examples = (now - then for now, then in zip(self._heard, self._mark, strict=True))
+        return examples / seconds if examples and seconds > 0 else None
 
     def _refresh(self, note: str = "") -> None:
         """Move the bar, at most about ten times a second."""
@@ -168,6 +172,9 @@ class Progress(Callback):
                 )
         return found
 
+    def _untimed(self) -> Line:
+        return [(self._epoch_label(), "bold"), *self._quantities()]
+
     def _finished(self, label: str, rate: float | None) -> Line:
         seconds = duration(time.perf_counter() - self._began)
         speed = [(f"{rate:,.0f} examples/s", "dim")] if rate is not None else []
@@ -177,7 +184,8 @@ class Progress(Callback):
         seconds = time.perf_counter() - self._began
         each = seconds / max(steps, 1)
         pace = f"{each:.0f}s" if each >= 1 else f"{each * 1e3:.0f}ms" if each >= 1e-3 else f"{each * 1e6:.0f}us"
-        return " - ".join([f"{steps}/{steps}", f"{seconds:.0f}s", f"{pace}/step", *self._keras_quantities()])
+        paces = [f"{pace}/step"] if self._timed else []
+        return " - ".join([f"{steps}/{steps}", f"{seconds:.0f}s", *paces, *self._keras_quantities()])
 
     def _keras_quantities(self) -> list[str]:
         return [f"{k}: {number(v)}" for k, v in self._logs.items() if isinstance(v, (int, float))]
@@ -240,7 +248,7 @@ class _Terminal:
     def leave(self, line: Line) -> None:
         from rich.text import Text
 
-        self.live.update(Text(""))
+        self.live.update(Text(""), refresh=True)
         text = Text("  ").join(Text(piece, style=style) for piece, style in line)
         self.console.print(text, soft_wrap=True)
 

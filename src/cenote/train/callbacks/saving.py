@@ -63,7 +63,7 @@ class ModelCheckpoint(Monitor):
         self._warned = False
 
     def on_chunk_end(self, step: int, logs: Logs | None = None) -> None:
-        if self.save_freq == "epoch":
+        if isinstance(self.save_freq, str):
             return
         epoch = self.run.epoch
         before = self._seen[1] if self._seen[0] == epoch else 0

