@@ -163,11 +163,6 @@ def test_a_read_only_folder(trained, tmp_path, monkeypatch):
         trained.save(tmp_path / "model.cenote")
 
 
-def test_a_model_file_needs_its_ending(trained, tmp_path):
-    with pytest.raises(ValueError, match=r"saved as a \.cenote file"):
-        trained.save(tmp_path / "model.h5")
-
-
 def test_ctrl_c_in_mid_epoch_keeps_what_was_learned():
     model = cn.Sequential([layers.Dense(1)])
     model.compile(cn.optimizers.SGD(0.01), "mse")

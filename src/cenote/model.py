@@ -304,9 +304,8 @@ class Model(Layer):
             validation_steps=validation_steps,
             checkpoints=Checkpoints(checkpoint) if isinstance(checkpoint, (str, os.PathLike)) else checkpoint,
         )
-        users = [callbacks] if isinstance(callbacks, Callback) else list(callbacks or ())
         self.stop_training = False
-        run = fit(trainer, self._start(trainer), feed, plan, [*users, Progress(verbose)], model=self, publish=self._publish)
+        run = fit(trainer, self._start(trainer), feed, plan, [callbacks, Progress(verbose)], model=self, publish=self._publish)
         return run.history
 
     def _start(self, trainer: Trainer) -> TrainState:

@@ -28,8 +28,6 @@ MAX_ITEMS = 1_000_000  # values in a description
 
 def save(model: Module, path: str | os.PathLike) -> None:
     """Write a model (see the module's docstring); raises ValueError for parts that cannot be written down."""
-    if not str(path).endswith(".cenote"):
-        raise ValueError(f"a model is saved as a .cenote file, got {os.fspath(path)!r}: model.save('name.cenote')")
     params, state = model.arrays() if hasattr(model, "arrays") else _weights(model)  # type: ignore[attr-defined]
     writer = _Writer()
     frozen = [p for p, m in members(model).items() if not m.trainable]

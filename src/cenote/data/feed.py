@@ -84,7 +84,7 @@ def as_feed(
     y = as_arrays(y, "y", parts=outputs)
     w = as_arrays(sample_weight, "sample_weight", parts=outputs)
     count = check_pair(x, y, w)
-    batch_size = min(_positive(batch_size or 32, "batch_size"), count)
+    batch_size = min(_positive(32 if batch_size is None else batch_size, "batch_size"), count)
     mapped = any(isinstance(leaf, np.memmap) for leaf in jax.tree.leaves((x, y)))
     size = sum(leaf.nbytes for leaf in jax.tree.leaves((x, y)))
     if mapped or size > (memory_budget() if budget is None else budget):

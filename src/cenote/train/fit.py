@@ -64,6 +64,7 @@ def fit(
     when the run ends, however it ends.
     """
     run = Run(state, plan.epochs, model, plan.initial_epoch, 0, plan.steps or feed.steps, feed.batch_size)
+    run.validation_freq = plan.validation_freq
     with CallbackList(callbacks, run) as hooks, interrupts(run):
         loop = _Loop(trainer, feed, plan, run, hooks, publish)
         if plan.checkpoints is not None:
@@ -177,6 +178,7 @@ class _Loop:
             self.hooks.on_epoch_begin(run.epoch)
             run.history.add(run, logs, step=first + (i + 1) * feed.steps, learning_rate=rates[i])
             self.hooks.on_epoch_end(run.epoch, logs)
+            run.history.amend(logs)
             run.epoch, run.position = run.epoch + 1, 0
 
     def _resident(self) -> None:

@@ -30,6 +30,7 @@ class Run:
     position: int = 0  # steps done in this epoch
     steps: int | None = None  # in an epoch
     batch_size: int | None = None
+    validation_freq: Any = 1
     examples: int = 0
     totals: Totals | None = None
     history: History = field(default_factory=History)

@@ -1,0 +1,1 @@
+"""The command ``cenote``: train, evaluate, predict, summary, info. Nothing heavy is imported before a verb needs it."""

@@ -1,0 +1,216 @@
+"""The folder of runs: how a run is named, found, begun and finished, and what ``latest`` means."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from .trouble import Trouble, UsageTrouble, near
+
+MODEL, HISTORY, REPORT, RECORD, CHECKPOINTS = "model.cenote", "history.json", "report.html", "run.json", "checkpoint"
+LATEST = "latest"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that a run depends on, besides the data and the versions."""
+
+    dataset: str
+    model: str
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    optimizer: str
+    seed: int
+
+    def command(self, name: str) -> str:
+        """What to type to do the same again."""
+        import shlex
+
+        words = ["cenote", "train", self.dataset, "--model", self.model, "--epochs", self.epochs]
+        words += ["--batch-size", self.batch_size, "--learning-rate", f"{self.learning_rate:g}"]
+        words += ["--optimizer", self.optimizer, "--seed", self.seed, "--name", name]
+        return shlex.join(str(w) for w in words)
+
+
+class Run:
+    """One run's folder. ``run.json`` in it says what was asked for, and how far it came."""
+
+    def __init__(self, folder: Path, settings: Settings, status: str = "training") -> None:
+        self.folder, self.settings, self.status = folder, settings, status
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.folder / CHECKPOINTS
+
+    def record(self, status: str, results: dict[str, Any] | None = None) -> None:
+        """Write down how far the run has come: "training", "interrupted" or "done"."""
+        self.status = status
+        write_json(self.folder / RECORD, {"settings": asdict(self.settings), "status": status, "results": results})
+
+    def discard(self) -> None:
+        """Take back a folder in which nothing has been learned yet."""
+        shutil.rmtree(self.checkpoints, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            (self.folder / RECORD).unlink()
+            self.folder.rmdir()
+            self.folder.parent.rmdir()  # only if this was the first run
+
+
+def begin(root: Path, name: str | None, settings: Settings) -> Run:
+    """A new folder for a run."""
+    if name is not None:
+        check_run_name(name)
+        try:
+            folder = _make(root / name)
+        except FileExistsError:
+            raise Trouble(_taken(root / name)) from None
+    else:
+        folder = _first_free(root, f"{settings.dataset}-{settings.model}")
+    run = Run(folder, settings)
+    run.record("training")
+    return run
+
+
+def check_run_name(name: str) -> None:
+    if not re.fullmatch(r"[^\s./\\-][^/\\\x00-\x1f]*", name) or name == LATEST or name.endswith((".", " ")):
+        raise UsageTrouble(f"a run cannot be named {name!r}: give a plain folder name, such as first-try")
+
+
+def _make(folder: Path) -> Path:
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise Trouble(f"{folder.parent} is a file, not a folder for runs: choose another with --runs DIR") from None
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        raise
+    except OSError as error:
+        raise Trouble(f"cannot make the folder {folder} ({error.strerror}): choose another with --runs DIR") from error
+    return folder
+
+
+def _first_free(root: Path, name: str) -> Path:
+    number = 1
+    while True:
+        try:
+            return _make(root / (name if number == 1 else f"{name}-{number}"))
+        except FileExistsError:
+            number += 1
+
+
+def _taken(folder: Path) -> str:
+    run = read(folder)
+    if run is None:
+        return f"{folder} exists already and is not a run: choose another --name"
+    if run.status == "done":
+        return f"the run {folder} exists already, and is finished: choose another --name, or delete that folder"
+    return f"the run {folder} exists already, and is unfinished: go on with it by --resume, or choose another --name"
+
+
+def read(folder: Path) -> Run | None:
+    """The run in a folder; None if there is none."""
+    try:
+        found = json.loads((folder / RECORD).read_text("utf-8"))
+        return Run(folder, Settings(**found["settings"]), str(found["status"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def unfinished(root: Path, name: str | None, dataset: str, model: str | None) -> Run:
+    """The run that ``--resume`` means: that of the name, or the unfinished one of the data set that was begun last."""
+    if name is not None:
+        check_run_name(name)
+        run = read(root / name)
+        if run is None:
+            raise Trouble(_no_run(name, root))
+        return run
+    fitting = [
+        run
+        for run in everything(root)
+        if run.status != "done" and run.settings.dataset == dataset and model in (None, run.settings.model)
+    ]
+    if not fitting:
+        what = dataset if model is None else f"{dataset} with --model {model}"
+        raise Trouble(f"there is no unfinished run of {what} in {root}{os.sep}: leave --resume away to begin one")
+    return max(fitting, key=lambda run: (run.folder / RECORD).stat().st_mtime)
+
+
+def everything(root: Path) -> list[Run]:
+    """All runs in a folder, by name."""
+    if not root.is_dir():
+        return []
+    found = (read(folder) for folder in sorted(root.iterdir()) if folder.is_dir() and not folder.is_symlink())
+    return [run for run in found if run is not None]
+
+
+def point_latest(run: Run) -> None:
+    """Let ``latest`` mean this run: a link, or a text file with the name where links cannot be made."""
+    from ..files import write_atomically
+
+    latest = run.folder.parent / LATEST
+    temporary = latest.with_name(f".{LATEST}.{os.getpid()}.part")
+    try:
+        os.symlink(run.name, temporary, target_is_directory=True)
+        os.replace(temporary, latest)
+    except (OSError, NotImplementedError):
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        if latest.is_symlink():
+            latest.unlink()
+        write_atomically(latest, f"{run.name}\n".encode())
+
+
+def find(target: str, root: Path) -> Path:
+    """The model file that a user means by a file, a run's folder, a run's name, or "latest"."""
+    for place in dict.fromkeys((Path(target), root / target)):
+        if place.name == LATEST and place.is_file():
+            place = place.with_name(place.read_text("utf-8").strip() or LATEST)
+        if place.is_file():
+            return place
+        if (place / MODEL).is_file():
+            return place / MODEL
+        run = read(place)
+        if run is not None:
+            s = run.settings
+            raise Trouble(
+                f"the run {place} has no model yet: it is still training, or it was killed. Go on with it: "
+                f"cenote train {s.dataset} --name {run.name} --resume"
+            )
+    if target.endswith(".cenote"):
+        raise Trouble(f"there is no file {target}")
+    raise Trouble(_no_run(target, root))
+
+
+def _no_run(target: str, root: Path) -> str:
+    names = [run.name for run in everything(root)]
+    if target == LATEST or not names:
+        return f"there is no run {target!r} in {root}{os.sep}: train one with cenote train digits, or say where with --runs DIR"
+    hint = near(target, [*names, LATEST])
+    shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
+    return f"there is no run or model {target!r}{': ' + hint if hint else '.'} Runs in {root}{os.sep}: {shown}"
+
+
+def load_model(target: str, root: Path) -> tuple[Any, Path]:
+    """The model that a user means, and its file."""
+    path = find(target, root)
+    from .. import load
+
+    return load(path), path
+
+
+def write_json(path: Path, value: Any) -> None:
+    from ..files import write_atomically
+
+    write_atomically(path, (json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False) + "\n").encode("utf-8"))
