@@ -290,7 +290,7 @@ class Model(Layer):
             check_labels(trainer.objective.outputs, self._prediction(example["x"]), feed.data["y"])
         validation = None
         if validation_data is not None:
-            validation = self._validation_feed(validation_data, validation_batch_size or batch_size)
+            validation = self._validation_feed(validation_data, validation_batch_size)
             if isinstance(validation, Resident):
                 check_labels(trainer.objective.outputs, self._prediction(example["x"]), validation.data["y"], "validation y")
         plan = Plan(

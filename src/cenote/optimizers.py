@@ -118,8 +118,8 @@ class Optimizer(Configurable):
         """The state before the first step, for parameters in any tree."""
         rate = self.learning_rate
         state: dict[str, Any] = {
-            "step": jnp.asarray(np.zeros((), np.int32)),
-            "learning_rate": jnp.asarray(rate(0) if callable(rate) else rate, jnp.float32),
+            "step": jax.device_put(np.zeros((), np.int32)),
+            "learning_rate": jax.device_put(np.asarray(rate(0) if callable(rate) else rate, np.float32)),
         }
         for slot in self.slots:
             state[slot] = jax.tree.map(functools.partial(self.start, slot), params)
@@ -169,7 +169,9 @@ def full_like(p: Any, value: float) -> Any:
     """An array like a parameter, on its device, filled on the host: nothing is compiled for each shape."""
     if isinstance(p, jax.core.Tracer) or not isinstance(p, jax.Array):
         return jnp.full_like(p, value)
-    return jax.device_put(jnp.asarray(np.full(p.shape, value, p.dtype)), p.sharding)
+    filled = np.full(p.shape, value, p.dtype)
+    # A committed array among free ones would make the compiler treat the first and the second step differently.
+    return jax.device_put(filled, p.sharding) if getattr(p, "committed", False) else jax.device_put(filled)
 
 
 class SGD(Optimizer):

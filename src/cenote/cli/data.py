@@ -82,7 +82,7 @@ def describe(x: np.ndarray, white: float) -> dict[str, Any]:
 
 
 def load_test(name: str, info: dict[str, Any]) -> tuple[np.ndarray, np.ndarray, str]:
-    """What a model is measured on: the test part of a data set by name, or an .npz file; pictures, labels, and a name for it."""
+    """What a model is measured on: a data set's test part, or an .npz file; pictures, labels, and a name for it."""
     if name.endswith(".npz") or Path(name).is_file():
         x, y = read_npz(Path(name))
         return x, y, Path(name).name
@@ -90,8 +90,8 @@ def load_test(name: str, info: dict[str, Any]) -> tuple[np.ndarray, np.ndarray, 
     if plain not in NAMES:
         hint = near(name, NAMES)
         raise Trouble(
-            f"there is no data set and no file {name!r}{': ' + hint if hint else '.'} Data sets: {', '.join(NAMES)}; or give an "
-            f".npz file with arrays x and y"
+            f"there is no data set and no file {name!r}{': ' + hint if hint else '.'} Data sets: {', '.join(NAMES)}; "
+            f"or give an .npz file with arrays x and y"
         )
     found = load(plain)
     return *found.test, f"the test part of {plain}"

@@ -21,7 +21,7 @@ class UsageTrouble(Trouble):
 
 
 def near(name: str, known: Iterable[str]) -> str:
-    """ ``did you mean 'mnist'?``, or nothing.
+    """``did you mean 'mnist'?``, or nothing.
 
     >>> near("mnsit", ["mnist", "digits"])
     "did you mean 'mnist'?"

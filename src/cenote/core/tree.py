@@ -105,7 +105,7 @@ def draw(weights: dict[str, Weight], key: Any) -> tuple[dict[str, Any], dict[str
     params: dict[str, Any] = {}
     state: dict[str, Any] = {}
     for path, w in weights.items():
-        value = jnp.asarray(w.init(fold(key, path), w.shape, w.dtype))
+        value = jax.device_put(w.init(fold(key, path), w.shape, w.dtype))  # unlike asarray, this compiles nothing
         if value.shape != w.shape:
             raise ValueError(f"the initializer of {path!r} returned shape {value.shape}, expected {w.shape}")
         (params if w.kind == "param" else state)[path] = value

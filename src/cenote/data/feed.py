@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from .arrays import as_arrays, check_finite, check_pair, count_examples, take_rows
@@ -31,7 +30,7 @@ class Resident:
         return -(-self.count // self.batch_size)
 
     def on_device(self) -> Batch:
-        return jax.tree.map(jnp.asarray, self.data)
+        return jax.tree.map(jax.device_put, self.data)  # on the CPU without a copy, where memory allows
 
     def example(self) -> Batch:
         return take_rows(self.data, slice(0, min(self.batch_size, self.count)))

@@ -91,7 +91,9 @@ def line_chart(
         mark = el("circle", el("title", best[2]), cx=_px(x_at(best[0])), cy=_px(y_at(best[1])), r=5.5, class_="mark")
         drawn.append(mark)
     said = f"{name}: " + "; ".join(f"{c.label} {c.points[-1][1]:.4g}" for c in curves if c.points)
-    return el("svg", el("title", name), *drawn, viewBox=f"0 0 {WIDTH} {HEIGHT}", role="img", aria_label=said, class_="chart")
+    return el(
+        "svg", el("title", name), *drawn, viewBox=f"0 0 {WIDTH} {HEIGHT}", role="img", aria_label=said, class_="chart"
+    )
 
 
 def _curve(curve: Curve, x_at, y_at, x_label: str) -> Html:
@@ -128,7 +130,7 @@ def _log_ticks(low: float, high: float) -> list[float]:
 
 def reliability_chart(bins: Sequence[Bin], words: tuple[str, str, str]) -> Html:
     """How often the model was right against how sure it was; ``words`` name the axes, and what a point is (a format)."""
-    side, across, right = 300, 320, 16
+    side, across, right = 300, 330, 26
     most = max(b.count for b in bins)
 
     def x_at(v: float) -> float:
@@ -148,10 +150,25 @@ def reliability_chart(bins: Sequence[Bin], words: tuple[str, str, str]) -> Html:
         said = words[2].format(low=b.low, high=b.high, count=b.count, confidence=b.confidence, accuracy=b.accuracy)
         size = 3 + 7 * math.sqrt(b.count / most)
         drawn.append(
-            el("circle", el("title", said), cx=_px(x_at(b.confidence)), cy=_px(y_at(b.accuracy)), r=_px(size), class_="bubble")
+            el(
+                "circle",
+                el("title", said),
+                cx=_px(x_at(b.confidence)),
+                cy=_px(y_at(b.accuracy)),
+                r=_px(size),
+                class_="bubble",
+            )
         )
     said = f"{words[1]} / {words[0]}"
-    return el("svg", el("title", said), *drawn, viewBox=f"0 0 {across} {side}", role="img", aria_label=said, class_="chart small")
+    return el(
+        "svg",
+        el("title", said),
+        *drawn,
+        viewBox=f"0 0 {across} {side}",
+        role="img",
+        aria_label=said,
+        class_="chart small",
+    )
 
 
 def interval_strip(accuracy: float, interval: Interval, baseline: float, words: tuple[str, str]) -> Html:
@@ -166,13 +183,38 @@ def interval_strip(accuracy: float, interval: Interval, baseline: float, words: 
         el("text", f"{t:.0%}", x=_px(x_at(t)), y=y + 24, class_="tick", text_anchor=anchor)
         for t, anchor in ((0.0, "start"), (0.25, "middle"), (0.5, "middle"), (0.75, "middle"), (1.0, "end"))
     ]
-    base = el("line", el("title", words[1]), x1=_px(x_at(baseline)), x2=_px(x_at(baseline)), y1=y - 9, y2=y + 9, class_="tickmark")
+    base = el(
+        "line",
+        el("title", words[1]),
+        x1=_px(x_at(baseline)),
+        x2=_px(x_at(baseline)),
+        y1=y - 9,
+        y2=y + 9,
+        class_="tickmark",
+    )
     left, right = x_at(interval.low), x_at(interval.high)
     band = el(
-        "rect", el("title", words[0]), x=_px(left), y=y - 6, width=_px(max(right - left, 2)), height=12, rx=6, class_="band"
+        "rect",
+        el("title", words[0]),
+        x=_px(left),
+        y=y - 6,
+        width=_px(max(right - left, 2)),
+        height=12,
+        rx=6,
+        class_="band",
     )
     dot = el("circle", el("title", words[0]), cx=_px(x_at(accuracy)), cy=y, r=5, class_="mark")
-    return el("svg", *ruler, base, band, dot, viewBox=f"0 0 {width} 44", role="img", aria_label="; ".join(words), class_="strip")
+    return el(
+        "svg",
+        *ruler,
+        base,
+        band,
+        dot,
+        viewBox=f"0 0 {width} 44",
+        role="img",
+        aria_label="; ".join(words),
+        class_="strip",
+    )
 
 
 def _across(y: float, text: str, right: float = WIDTH - RIGHT) -> Html:

@@ -25,6 +25,7 @@ class Facts:
         versions: of the packages that matter.
         stopped: why training ended.
         interrupted: whether that was Ctrl-C.
+        kept_epoch: the epoch (from 1) whose weights the model has, where that was chosen by the validation loss.
     """
 
     title: str = ""
@@ -37,6 +38,7 @@ class Facts:
     versions: Mapping[str, str] = field(default_factory=dict)
     stopped: str = ""
     interrupted: bool = False
+    kept_epoch: int | None = None
 
     @classmethod
     def here(cls, **known: Any) -> Facts:

@@ -101,7 +101,9 @@ class _Page:
         self.scores, self.names, self.facts = scores, names, facts
         self.pictures = pictures if pictures is not None and is_pictures(pictures) else None
         self.span = (0.0, 1.0) if self.pictures is None else value_range(self.pictures)
-        self.parts = {k: np.asarray(v).reshape(-1).astype(np.int64) for k, v in parts.items()} or {"test": scores.labels}
+        self.parts = {k: np.asarray(v).reshape(-1).astype(np.int64) for k, v in parts.items()} or {
+            "test": scores.labels
+        }
         self.words, self.terms = WORDS[language], TERMS[language]
 
     def say(self, key: str, **values: Any) -> str:
@@ -140,9 +142,7 @@ class _Page:
             el(
                 "div",
                 el("b", percent(s.accuracy, s.count)),
-                el("span", el("strong", self.say("accuracy")), ". ", self.say("score", right=s.right, count=s.count))
-                if self.words is not WORDS["zh"]
-                else el("span", el("strong", self.say("accuracy")), "：", self.say("score", right=s.right, count=s.count)),
+                el("span", el("strong", self.say("score")), self.say("score_text", right=s.right, count=s.count)),
                 class_="score",
             ),
             interval_strip(s.accuracy, s.interval, rate, (interval, compare)),
@@ -153,8 +153,8 @@ class _Page:
 
     def data(self) -> Html:
         counted = {k: v for k, v in self.parts.items() if len(v)}
-        total = ", " if self.words is WORDS["en"] else "，"
-        line = total.join(self.say("part_counts", count=len(v), name=self._part(k)) for k, v in counted.items())
+        said = [self.say("part_counts", count=len(v), name=self._part(k)) for k, v in counted.items()]
+        line = self.say("comma").join(said)
         explained = None
         if {"training", "test"} <= counted.keys():
             explained = self.say("data_text" if "validation" in counted else "data_text_two")
@@ -193,7 +193,10 @@ class _Page:
         return el("section", el("h2", self.say("model")), el("p", text), self._layers(model))
 
     def _layers(self, model: Any) -> Html:
-        return el("pre", str(model.summary(show=False)))
+        try:  # TEMPORARY
+            return el("pre", str(model.summary(show=False)))
+        except ImportError:
+            return Html("")
 
     def curves(self, history: History | None) -> Html:
         if history is None:
@@ -204,9 +207,11 @@ class _Page:
         names.pop("learning_rate", None)
         rates = {r.get("learning_rate") for r in history.records}
         figures = [self._curve(history, name) for name in [*names, *(["learning_rate"] if len(rates) > 1 else [])]]
+        kept = el("p", self.say("kept", epoch=self.facts.kept_epoch)) if self.facts.kept_epoch else None
         return el(
             "section",
             el("h2", self.say("curves")),
+            kept,
             el("p", self.say("curves_text"), class_="soft"),
             el("div", figures, class_="charts"),
         )
@@ -226,7 +231,7 @@ class _Page:
             best = (x, y, self.say("best_epoch", value=number(y), epoch=int(x)))
         title = self.term(name)
         keys = [el("span", c.label, class_=f"key {c.style}") for c in curves] if len(curves) > 1 else None
-        said = el("figcaption", el("b", title), keys, el("span", best[2]) if best else None)
+        said = el("figcaption", el("b", title), keys, el("span", best[2], class_="mark-text") if best else None)
         return el("figure", said, line_chart(title, curves, x_label=self.say("epoch"), best=best))
 
     # -- results -----------------------------------------------------------------------------------------------------------
@@ -236,13 +241,13 @@ class _Page:
         parts: list[Any] = [el("h2", self.say("results"))]
         if s.right == s.count:
             parts.append(el("p", self.say("no_mistakes", count=s.count)))
-        parts += [el("p", self.say("matrix_text"), class_="soft"), self._matrix()]
+        parts.append(el("p", self.say("matrix_text"), class_="soft"))
         pairs = [
             self.say("confused_row", true=self.names[t], said=self.names[p], count=n, total=int(s.confusion[t].sum()))
             for t, p, n in s.confused()
         ]
-        if pairs:
-            parts += [el("h3", self.say("confused")), el("ul", [el("li", pair) for pair in pairs])]
+        common = el("div", el("h3", self.say("confused")), el("ul", [el("li", p) for p in pairs])) if pairs else None
+        parts.append(el("div", el("div", self._matrix()), common, class_="beside"))
         parts += [el("h3", self.say("by_class")), el("p", self.say("by_class_text"), class_="soft"), self._by_class()]
         return el("section", *parts)
 
@@ -254,7 +259,7 @@ class _Page:
             chosen = np.sort(np.argsort(-wrong, kind="stable")[:MOST_CLASSES])
             note = el("p", self.say("matrix_some", shown=MOST_CLASSES, all=len(self.names)), class_="soft")
         tall = "tall" if max(len(self.names[i]) for i in chosen) > 3 else None
-        corner = el("th", f"{self.say('true')} ↓ {self.say('said')} →", class_="axis-name")
+        corner = el("th", f"{self.say('true')} ↓", el("br"), f"{self.say('said')} →", class_="axis-name")
         head = el("tr", corner, [el("th", el("span", self.names[i]), scope="col", class_=tall) for i in chosen])
         lines = []
         for i in chosen:
@@ -272,13 +277,15 @@ class _Page:
         title = self.say("cell", **names, count=count, total=total, share=percent(share))
         # Few mistakes must still be seen: their colour grows with the root of the share.
         strength = 0.12 + 0.6 * share if true == said else min(0.18 + 0.8 * math.sqrt(share), 0.9)
-        return el("td", f"{count:,}", title=title, class_="hit" if true == said else "miss", style=f"--a:{strength:.2f}")
+        return el(
+            "td", f"{count:,}", title=title, class_="hit" if true == said else "miss", style=f"--a:{strength:.2f}"
+        )
 
     def _by_class(self) -> Html:
         rows = []
         for row in self.scores.classes:
             values = [percent(row.precision), percent(row.recall), percent(row.f1)]
-            meter = Html("") if math.isnan(row.f1) else _bar(row.f1)
+            meter = "" if math.isnan(row.f1) else _bar(row.f1, "bar meter")
             rows.append([self.names[row.index], f"{row.count:,}", *values, meter])
         head = [self.say(k) for k in ("class", "count", "precision", "recall", "f1")]
         shown = table([*head, ""], rows, text=(0, 5))
@@ -296,15 +303,20 @@ class _Page:
             truth = self.say("worst_truth", truth=percent(float(self.scores.truth[r])))
             image = picture(self.pictures[r], self.span, self.say("worst_caption", **names), f"#{r}; {truth}")
             answer = join(self.say("said"), " ", el("b", names["said"]), f" ({percent(sure)})")
-            figures.append(el("figure", image, el("figcaption", self.say("true"), " ", names["true"], el("br"), answer)))
+            figures.append(
+                el("figure", image, el("figcaption", self.say("true"), " ", names["true"], el("br"), answer))
+            )
         text = self.say("worst_text", count=len(rows))
-        return el("section", el("h2", self.say("worst")), el("p", text, class_="soft"), el("div", figures, class_="wall"))
+        return el(
+            "section", el("h2", self.say("worst")), el("p", text, class_="soft"), el("div", figures, class_="wall")
+        )
 
     def trust(self) -> Html:
         words = (self.say("certainty"), self.say("how_often"), self.words["trust_point"])
         text = self.say("trust_text", error=percent(self.scores.calibration_error))
         figure = el("figure", el("figcaption", el("b", words[1])), reliability_chart(self.scores.reliability(), words))
-        return el("section", el("h2", self.say("trust")), el("p", text, class_="soft"), el("div", figure, class_="charts"))
+        shown = el("div", figure, class_="charts one")
+        return el("section", el("h2", self.say("trust")), el("p", text, class_="soft"), shown)
 
     # -- what comes last ---------------------------------------------------------------------------------------------------
 
@@ -312,19 +324,16 @@ class _Page:
         f = self.facts
         parts: list[Any] = []
         if f.command:
-            parts += [el("pre", f.command), el("p", self.say("repeat_text"), class_="soft")]
-        if f.settings:
-            settings = {self.term(str(k)): v for k, v in f.settings.items()}
-            parts += [el("h3", self.say("settings")), _pairs(settings)]
+            parts += [el("pre", _command(f.command)), el("p", self.say("repeat_text"), class_="soft")]
+        settings = {self.term(str(k)): v for k, v in f.settings.items()}
         cost = {self.words.get(f"time_{k}", k): seconds(v) for k, v in f.seconds.items()}
         cost |= {self.say("memory"): size(f.memory)} if f.memory else {}
         cost |= {self.say("device"): f.device} if f.device else {}
         cost |= {self.say("stopped"): f.stopped} if f.stopped else {}
-        if cost:
-            parts += [el("h3", self.say("cost")), _pairs(cost)]
-        if f.versions:
-            parts += [el("h3", self.say("versions")), _pairs(f.versions)]
-        return el("section", el("h2", self.say("repeat")), *parts) if parts else Html("")
+        lists = (("settings", settings), ("cost", cost), ("versions", f.versions))
+        shown = [el("div", el("h3", self.say(key)), _pairs(values)) for key, values in lists if values]
+        parts.append(el("div", shown, class_="beside") if shown else None)
+        return el("section", el("h2", self.say("repeat")), *parts) if any(parts) else Html("")
 
     def footer(self) -> Html:
         from .. import __version__
@@ -332,8 +341,14 @@ class _Page:
         return el("footer", self.say("made", version=__version__))
 
 
-def _bar(share: float) -> Html:
-    return el("span", class_="bar", style=f"width:{6 * share:.2f}rem")
+def _command(text: str) -> Html:
+    """A command that is broken into lines between its options only."""
+    first, *options = text.split(" --")
+    return join(el("span", first), [join(" ", el("span", f"--{option}")) for option in options])
+
+
+def _bar(share: float, class_: str = "bar") -> Html:
+    return el("span", class_=class_, style=f"width:{6 * share:.2f}rem")
 
 
 def _folded(title: str, content: Html) -> Html:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from ..data.feed import Resident, Stream
@@ -18,7 +17,7 @@ from .callbacks import Callback, CallbackList, TerminateOnNaN
 from .checkpoint import Checkpoints
 from .epoch import epoch_order, padded_order
 from .run import Run, interrupts
-from .state import TrainState
+from .state import TrainState, copy_arrays
 from .trainer import Trainer, in_order
 
 CHUNK_SECONDS = 0.1  # how often the host hears from the device
@@ -105,7 +104,7 @@ class _Loop:
         run, plan = self.run, self.plan
         began, warm = time.perf_counter(), self.warm
         self.hooks.on_epoch_begin(run.epoch)
-        safe = jax.tree.map(jnp.copy, (run.state.params, run.state.state))
+        safe = copy_arrays((run.state.params, run.state.state))
         if run.totals is None:
             run.totals = self.trainer.new_totals()
         try:
@@ -201,7 +200,7 @@ class _Loop:
 
     def _fused(self, full: Any) -> None:
         run, trainer = self.run, self.trainer
-        order = jnp.asarray(full)
+        order = jax.device_put(full)
         while run.position < len(full) and not run.stopping:
             start = run.position
             stop = min(start + self._chunk_length(), len(full))
@@ -224,7 +223,7 @@ class _Loop:
         batches = self.feed.prefetched(run.epoch, run.position)
         left = None if run.steps is None else run.steps - run.position
         for batch in itertools.islice(batches, left):
-            self._step(jax.tree.map(jnp.asarray, batch), len(jax.tree.leaves(batch["x"])[0]))
+            self._step(jax.tree.map(jax.device_put, batch), len(jax.tree.leaves(batch["x"])[0]))
             if run.stopping:
                 return
         if run.position == 0:
@@ -303,7 +302,7 @@ def evaluate(
         order = padded_order(feed.count, feed.batch_size)
         stop = len(order) if steps is None else min(steps, len(order))
         data = feed.on_device()
-        totals = trainer.evaluate_chunk(params, state, totals, data, jnp.asarray(order), 0, stop)
+        totals = trainer.evaluate_chunk(params, state, totals, data, jax.device_put(order), 0, stop)
         return trainer.logs(totals)
     batches: Any
     if isinstance(feed, Resident):
@@ -313,7 +312,7 @@ def evaluate(
         batches = feed.prefetched(0, 0)
     seen = 0
     for batch in itertools.islice(batches, steps):
-        totals = trainer.evaluate_one(params, state, totals, jax.tree.map(jnp.asarray, batch))
+        totals = trainer.evaluate_one(params, state, totals, jax.tree.map(jax.device_put, batch))
         seen += 1
         if on_batch is not None:
             on_batch(seen, steps)

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ..core import as_key
 
@@ -28,7 +29,7 @@ class TrainState:
 
     @classmethod
     def create(cls, params: dict, state: dict, opt_state: Any, key: Any) -> TrainState:
-        return cls(jnp.zeros((), jnp.int32), dict(params), dict(state), opt_state, jax.random.key_data(as_key(key)))
+        return cls(jax.device_put(np.zeros((), np.int32)), dict(params), dict(state), opt_state, jax.random.key_data(as_key(key)))
 
     def step_key(self) -> jax.Array:
         """The key of this step: as data, since saved files hold plain arrays."""
@@ -39,4 +40,10 @@ class TrainState:
 
     def copy(self) -> TrainState:
         """The same values in arrays of their own: a step may donate (consume) the arrays it is given."""
-        return jax.tree.map(jnp.copy, self)
+        return copy_arrays(self)
+
+
+@jax.jit
+def copy_arrays(tree: Any) -> Any:
+    """A tree of arrays with memory of its own, by one program."""
+    return jax.tree.map(jnp.copy, tree)

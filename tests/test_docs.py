@@ -1,0 +1,41 @@
+"""Every Python block of the documentation runs, top to bottom of each page, in one namespace a page."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = sorted([*ROOT.glob("README*.md"), *(ROOT / "docs").glob("*.md")])
+
+
+def blocks(path):
+    return re.findall(r"```python\n(.*?)```", path.read_text(encoding="utf-8"), flags=re.S)
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda p: p.name)
+def test_the_page_runs(path, tmp_path, monkeypatch, request):
+    code = blocks(path)
+    if any("mnist" in block for block in code):
+        request.getfixturevalue("data_folder")
+    monkeypatch.chdir(tmp_path)
+    names: dict = {"__name__": "__main__"}
+    for number, block in enumerate(code):
+        exec(compile(block, f"{path.name}, block {number + 1}", "exec"), names)
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda p: p.name)
+def test_links_lead_somewhere(path):
+    for target in re.findall(r"\]\((?!https?://|#|mailto:)([^)#]+)", path.read_text(encoding="utf-8")):
+        assert (path.parent / target).exists(), f"{path.name} links to {target}"
+
+
+@pytest.mark.parametrize("name", [p.name for p in PAGES if ".zh-CN" not in p.name])
+def test_every_page_exists_in_chinese(name):
+    page = next(p for p in PAGES if p.name == name)
+    assert page.with_suffix(".zh-CN.md").exists()
+
+
+def test_no_path_of_a_machine_in_what_we_ship():
+    for path in PAGES:
+        assert not re.search(r"(?<![\w.])/(work|home|root)/", path.read_text(encoding="utf-8")), path
