@@ -35,7 +35,8 @@ def run(args: argparse.Namespace) -> int:
     spent = time.perf_counter() - began
     scores = report.score(probabilities, y)
     classes = class_names(info, scores.probabilities.shape[1])
-    results = {"model": str(path), "data": name, **numbers(scores, classes), "seconds": round(spent, 3)}
+    known = [info["commonest"]] if isinstance(info.get("commonest"), int) else None
+    results = {"model": str(path), "data": name, **numbers(scores, classes, known), "seconds": round(spent, 3)}
     if args.report:
         facts = report.Facts.here(
             title=f"{path.parent.name if path.name == runs.MODEL else path.stem} · {name}",

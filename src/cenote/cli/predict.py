@@ -114,6 +114,8 @@ def _tell(batch: list[Example], answers: list[dict[str, Any]], as_json: bool) ->
             print(json.dumps({"source": example.source, **answer, **note}, ensure_ascii=False))
         sys.stdout.flush()
         return
+    from ..report.facts import sureness
+
     width = min(max(len(e.source) for e in batch), 60)
     labels = max((len(a.get("label", "")) for a in answers), default=1)
     for example, answer in zip(batch, answers, strict=True):
@@ -121,6 +123,6 @@ def _tell(batch: list[Example], answers: list[dict[str, Any]], as_json: bool) ->
             print(f"{example.source:<{width}}  {' '.join(f'{v:.6g}' for v in answer['values'])}")
             continue
         first, second = answer["probability"], answer["runner_up_probability"]
-        line = f"{example.source:<{width}}  {answer['label']:<{labels}}  {first:6.1%}"
-        print(f"{line}   then {answer['runner_up']} {second:.1%}" + (f"   ({example.note})" if example.note else ""))
+        line = f"{example.source:<{width}}  {answer['label']:<{labels}}  {sureness(first):>6}"
+        print(f"{line}   then {answer['runner_up']} {sureness(second)}" + (f"   ({example.note})" if example.note else ""))
     sys.stdout.flush()

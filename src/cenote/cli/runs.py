@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import shlex
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -29,13 +30,11 @@ class Settings:
     optimizer: str
     seed: int
 
-    def command(self, name: str) -> str:
-        """What to type to do the same again."""
-        import shlex
-
+    def command(self) -> str:
+        """What to type to do the same again, under a free name."""
         words = ["cenote", "train", self.dataset, "--model", self.model, "--epochs", self.epochs]
         words += ["--batch-size", self.batch_size, "--learning-rate", f"{self.learning_rate:g}"]
-        words += ["--optimizer", self.optimizer, "--seed", self.seed, "--name", name]
+        words += ["--optimizer", self.optimizer, "--seed", self.seed]
         return shlex.join(str(w) for w in words)
 
 
@@ -48,6 +47,11 @@ class Run:
     @property
     def name(self) -> str:
         return self.folder.name
+
+    def resume_command(self) -> str:
+        """What to type to go on with it."""
+        words = ["cenote", "train", self.settings.dataset, "--name", self.name, "--resume", *elsewhere(self.folder.parent)]
+        return shlex.join(words)
 
     @property
     def checkpoints(self) -> Path:
@@ -65,6 +69,11 @@ class Run:
             (self.folder / RECORD).unlink()
             self.folder.rmdir()
             self.folder.parent.rmdir()  # only if this was the first run
+
+
+def elsewhere(root: Path) -> list[str]:
+    """The option that names a folder of runs, where it is not the usual one."""
+    return [] if root == Path("runs") else ["--runs", str(root)]
 
 
 def begin(root: Path, name: str | None, settings: Settings) -> Run:
@@ -175,22 +184,27 @@ def point_latest(run: Run) -> None:
 def find(target: str, root: Path) -> Path:
     """The model file that a user means by a file, a run's folder, a run's name, or "latest"."""
     for place in dict.fromkeys((Path(target), root / target)):
-        if place.name == LATEST and place.is_file():
-            place = place.with_name(place.read_text("utf-8").strip() or LATEST)
+        if place.name == LATEST:
+            place = _pointed(place)
         if place.is_file():
             return place
         if (place / MODEL).is_file():
             return place / MODEL
         run = read(place)
         if run is not None:
-            s = run.settings
-            raise Trouble(
-                f"the run {place} has no model yet: it is still training, or it was killed. Go on with it: "
-                f"cenote train {s.dataset} --name {run.name} --resume"
-            )
+            said = "it is still training, or it was killed. Go on with it"
+            raise Trouble(f"the run {place} has no model yet: {said}: {run.resume_command()}")
     if target.endswith(".cenote"):
         raise Trouble(f"there is no file {target}")
     raise Trouble(_no_run(target, root))
+
+
+def _pointed(latest: Path) -> Path:
+    """The run's folder that ``latest`` means, by its own name."""
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        name = os.readlink(latest) if latest.is_symlink() else latest.read_text("utf-8").strip()
+        return latest.with_name(Path(name).name or LATEST)
+    return latest
 
 
 def _no_run(target: str, root: Path) -> str:

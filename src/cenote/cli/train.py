@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from . import data as data_sets
 from . import networks, runs
 from .data import Data
@@ -115,6 +117,7 @@ def _compiled(settings: Settings, data: Data) -> Any:
         "dataset": data.name,
         "about": data.about,
         "classes": data.classes,
+        "commonest": int(np.bincount(data.train[1]).argmax()),
         "input": data.input,
         "network": settings.model,
     }
@@ -203,7 +206,7 @@ def _finish(job: _Job, outcome: _Outcome, language: str) -> dict[str, Any]:
     facts = report.Facts.here(
         title=f"{data.name} · {job.settings.model}",
         about=data.about,
-        command=job.settings.command(job.run.name),
+        command=job.settings.command(),
         settings=_shown(job.settings),
         seconds=outcome.seconds,
         stopped=outcome.stopped,
@@ -309,7 +312,7 @@ def _conclusion(job: _Job, outcome: _Outcome, results: dict[str, Any]) -> str:
     lines += [f"In {folder}/: {runs.REPORT} to look at, {runs.MODEL}, {runs.HISTORY}"]
     lines += [f"Try:  cenote predict {_short(folder)} PICTURE.png"]
     if outcome.interrupted:
-        lines += [f"Or go on:  cenote train {job.settings.dataset} --name {job.run.name} --resume"]
+        lines += [f"Or go on:  {job.run.resume_command()}"]
     return "\n".join(lines)
 
 

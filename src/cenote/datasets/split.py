@@ -25,7 +25,8 @@ def stratified(labels: np.ndarray, test_fraction: float, seed: int) -> tuple[np.
     """
     if not 0 <= test_fraction < 1:
         raise ValueError(f"test_fraction is {test_fraction}; expected a number from 0 up to, not including, 1")
-    order = np.random.RandomState(seed).permutation(len(labels))
+    draw = np.random.RandomState(seed)
+    order = draw.permutation(len(labels))
     classes, counts = np.unique(labels, return_counts=True)
     share = counts * test_fraction
     take = np.floor(share).astype(int)
@@ -34,6 +35,8 @@ def stratified(labels: np.ndarray, test_fraction: float, seed: int) -> tuple[np.
     test = np.zeros(len(labels), bool)
     for label, count in zip(classes, take, strict=True):
         test[order[labels[order] == label][:count]] = True
+    # Another order: in the first one the classes that filled their share early would stand at the front.
+    order = draw.permutation(len(labels))
     return order[~test[order]], order[test[order]]
 
 

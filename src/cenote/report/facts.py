@@ -89,6 +89,17 @@ def percent(value: float, count: int = 0) -> str:
     return f"{value:.2%}" if count >= 10_000 else f"{value:.1%}"
 
 
+def sureness(probability: float) -> str:
+    """A probability in percent that is not rounded up to certainty, nor down to impossibility.
+
+    >>> sureness(0.9312), sureness(0.99999), sureness(0.00002), sureness(1.0)
+    ('93.1%', '>99.9%', '<0.1%', '100.0%')
+    """
+    if 0.9995 <= probability < 1:
+        return ">99.9%"
+    return "<0.1%" if 0 < probability < 0.0005 else f"{probability:.1%}"
+
+
 def size(count: float) -> str:
     """Bytes as people read them.
 

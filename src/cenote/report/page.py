@@ -14,7 +14,7 @@ from ..core.errors import unknown
 from ..files import write_atomically
 from ..train.history import History, direction, number
 from .charts import Curve, interval_strip, line_chart, reliability_chart
-from .facts import Facts, percent, seconds, size
+from .facts import Facts, percent, seconds, size, sureness
 from .html import Html, el, join, table
 from .pictures import is_pictures, picture, value_range
 from .scores import Scores, baseline, score
@@ -300,9 +300,9 @@ class _Page:
             true, said = int(self.scores.labels[r]), int(self.scores.predicted[r])
             sure = float(self.scores.probabilities[r, said])
             names = {"true": self.names[true], "said": self.names[said]}
-            truth = self.say("worst_truth", truth=percent(float(self.scores.truth[r])))
+            truth = self.say("worst_truth", truth=sureness(float(self.scores.truth[r])))
             image = picture(self.pictures[r], self.span, self.say("worst_caption", **names), f"#{r}; {truth}")
-            answer = join(self.say("said"), " ", el("b", names["said"]), f" ({percent(sure)})")
+            answer = join(self.say("said"), " ", el("b", names["said"]), f" ({sureness(sure)})")
             figures.append(
                 el("figure", image, el("figcaption", self.say("true"), " ", names["true"], el("br"), answer))
             )
