@@ -117,7 +117,7 @@ def table(workload: str, found: dict) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("workloads", nargs="*", default=list(WORKLOADS), choices=[*WORKLOADS, []], metavar="WORKLOAD")
+    parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help=f"some of {', '.join(WORKLOADS)}")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--peers", nargs="+", default=PEERS, choices=PEERS)
     parser.add_argument("--python", nargs="+", default=[], metavar="PEER=PATH", help="another interpreter for a peer")
@@ -126,6 +126,9 @@ def main() -> None:
     args = parser.parse_args()
     if args.worker:
         return worker(*args.worker)
+    strangers = set(args.workloads) - set(WORKLOADS)
+    if strangers:
+        parser.error(f"no workload called {', '.join(strangers)}; there are {', '.join(WORKLOADS)}")
     pythons = dict(item.split("=", 1) for item in args.python)
     head = f"{date.today()}, {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {args.rounds} rounds"
     tables = [f"# Side by side\n\n{head}. Ratios above 1: Cenote is faster.\n"]

@@ -15,7 +15,7 @@ LEVELS = [
     {"kernels", "initializers", "activations", "regularizers", "constraints", "schedules", "datasets"},
     {"layers", "losses", "metrics", "optimizers", "data"},
     {"train", "callbacks"},
-    {"model"},
+    {"model", "networks"},
     {"saving", "summary", "interop", "report", "keras"},
     {"cli"},
 ]

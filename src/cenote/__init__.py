@@ -27,7 +27,7 @@ _MODULES = [
 ]
 _NAMES = {
     "Model": "cenote.model",
-    "Sequential": "cenote.model",
+    "Sequential": "cenote.networks",
     "set_seed": "cenote.model",
     "Input": "cenote.core",
     "Graph": "cenote.core",
@@ -35,29 +35,63 @@ _NAMES = {
     "load": "cenote.saving",
 }
 
-__all__ = [*_MODULES, *_NAMES]  # noqa: PLE0604
+__all__ = [*_MODULES, *_NAMES]
 
 if TYPE_CHECKING:
     from . import (
         activations as activations,
+    )
+    from . import (
         callbacks as callbacks,
+    )
+    from . import (
         constraints as constraints,
+    )
+    from . import (
         core as core,
+    )
+    from . import (
         data as data,
+    )
+    from . import (
         datasets as datasets,
+    )
+    from . import (
         initializers as initializers,
+    )
+    from . import (
         interop as interop,
+    )
+    from . import (
         keras as keras,
+    )
+    from . import (
         layers as layers,
+    )
+    from . import (
         losses as losses,
+    )
+    from . import (
         metrics as metrics,
+    )
+    from . import (
         optimizers as optimizers,
+    )
+    from . import (
         regularizers as regularizers,
+    )
+    from . import (
         schedules as schedules,
+    )
+    from . import (
         train as train,
     )
-    from .core import Graph as Graph, Input as Input, Module as Module
-    from .model import Model as Model, Sequential as Sequential, set_seed as set_seed
+    from .core import Graph as Graph
+    from .core import Input as Input
+    from .core import Module as Module
+    from .model import Model as Model
+    from .model import set_seed as set_seed
+    from .networks import Sequential as Sequential
     from .saving import load as load
 
 

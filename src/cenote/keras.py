@@ -20,16 +20,19 @@ from . import (
     constraints,
     datasets,
     initializers,
-    layers as _layers,
     losses,
     metrics,
     optimizers,
     regularizers,
     schedules,
 )
+from . import (
+    layers as _layers,
+)
 from .core import Input
 from .core.errors import unknown
-from .model import Functional, Model, Sequential, set_seed
+from .model import Model, set_seed
+from .networks import Functional, Sequential
 from .saving import load
 
 __path__: list[str] = []  # lets `from cenote.keras.layers import Dense` find the modules below

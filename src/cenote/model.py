@@ -1,4 +1,4 @@
-"""Model and Sequential: the verbs compile, fit, evaluate, predict, save; each a few lines that call a package."""
+"""Model: the verbs compile, fit, evaluate, predict, save; each a few lines that call a package."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from . import optimizers
-from .core import Graph, Module, children, declared, members
+from .core import Module, children, declared, members
 from .core.errors import unknown
 from .core.tree import Places, spec_of
 from .core.tree import build as build_tree
-from .data.arrays import as_arrays, check_finite, check_pair, take_rows
-from .data.feed import Resident, as_feed, is_iterable_of_batches
+from .data.arrays import as_arrays
+from .data.feed import Resident, as_feed, hold_out, is_iterable_of_batches
 from .layers.base import Layer
 from .train import Checkpoints, History, Plan, Trainer, TrainState, evaluate, fit
 from .train.callbacks import Callback, Progress
@@ -56,8 +56,9 @@ class Model(Layer):
     info: dict[str, Any]
 
     def __new__(cls, *args: Any, **kwargs: Any):
-        functional = cls is Model and (args or "inputs" in kwargs)
-        self = super().__new__(Functional if functional else cls, *args, **kwargs)
+        if cls is Model and (args or "inputs" in kwargs):
+            from .networks import Functional as cls
+        self = super().__new__(cls, *args, **kwargs)
         self.info = {}
         self._spec: Any = None  # what one call takes
         self._compiled: dict[str, Any] | None = None
@@ -189,9 +190,9 @@ class Model(Layer):
             self.compile(**chosen)
             print(said)
         assert self._compiled is not None
-        if self._trainer is not None and self._freezes_seen != Module._freezes:
-            if trained_names(self._trainer.weights) != trained_names(declared(self)):
-                self._trainer = self._kept = None
+        thawed = self._trainer is not None and self._freezes_seen != Module._freezes
+        if thawed and trained_names(self._trainer.weights) != trained_names(declared(self)):
+            self._trainer = self._kept = None
         if self._trainer is None:
             self._trainer = Trainer(self._pure, self._outputs_for(x, y), self.optimizer, declared(self))
         self._freezes_seen = Module._freezes
@@ -269,7 +270,9 @@ class Model(Layer):
             raise ValueError("fit needs data: fit(x, y)")
         if epochs < 0 or initial_epoch < 0:
             raise ValueError(f"epochs and initial_epoch must not be negative, got {epochs} and {initial_epoch}")
-        x, y, sample_weight, validation_data = _hold_out(x, y, sample_weight, validation_data, validation_split, self._input_count)
+        x, y, sample_weight, validation_data = hold_out(
+            x, y, sample_weight, validation_data, validation_split, inputs=self._input_count
+        )
         feed = as_feed(
             x,
             y,
@@ -340,11 +343,17 @@ class Model(Layer):
         callbacks: Any = None,
         return_dict: bool = False,
     ) -> Any:
-        """Loss and metrics over data, without dropout: ``[loss, metric, ...]`` (a number if there is only the loss), or a dict."""
+        """Loss and metrics over data, without dropout: ``[loss, metric, ...]`` (a number if there is no metric), or a dict."""
         if x is None:
             raise ValueError("evaluate needs data: evaluate(x, y)")
         feed = as_feed(
-            x, y, sample_weight, batch_size=batch_size or 256, steps=steps, inputs=self._input_count, outputs=self._output_count
+            x,
+            y,
+            sample_weight,
+            batch_size=batch_size or 256,
+            steps=steps,
+            inputs=self._input_count,
+            outputs=self._output_count,
         )
         example = feed.example()
         self._require_built("evaluated")
@@ -363,7 +372,12 @@ class Model(Layer):
         return logs if return_dict else _keras_result(logs)
 
     def predict(
-        self, x: Any, batch_size: int | None = None, verbose: str | int = "auto", steps: int | None = None, callbacks: Any = None
+        self,
+        x: Any,
+        batch_size: int | None = None,
+        verbose: str | int = "auto",
+        steps: int | None = None,
+        callbacks: Any = None,
     ) -> Any:
         """The model's outputs for data, as numpy arrays in the form of the output."""
         self._require_built("used to predict")
@@ -410,7 +424,13 @@ class Model(Layer):
 
     def _one_batch(self, x: Any, y: Any, sample_weight: Any, class_weight: Any) -> Any:
         feed = as_feed(
-            x, y, sample_weight, batch_size=1 << 62, class_weight=class_weight, inputs=self._input_count, outputs=self._output_count
+            x,
+            y,
+            sample_weight,
+            batch_size=1 << 62,
+            class_weight=class_weight,
+            inputs=self._input_count,
+            outputs=self._output_count,
         )
         return feed.data if isinstance(feed, Resident) else feed.example()
 
@@ -436,7 +456,7 @@ class Model(Layer):
         return table
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write the model into one file: constructor arguments, input spec, tensors, what compile was told. No code, no pickle."""
+        """Write the model into one file: constructor arguments, input spec, tensors, what compile was told; no code."""
         from .saving import save
 
         save(self, path)
@@ -479,100 +499,12 @@ class Model(Layer):
         raise unknown("layer", name, layers)
 
 
-_IGNORED = {"run_eagerly", "steps_per_execution", "jit_compile", "auto_scale_loss"}  # Keras's knobs that have no meaning here
-
-
-class Sequential(Model):
-    """Layers one after the other; sizes are inferred from the first input, ``input_shape=`` is accepted and not needed.
-
-    >>> from cenote import layers
-    >>> model = Sequential([layers.Dense(4, activation="relu", input_shape=(3,)), layers.Dense(2)])
-    >>> model.count_params()
-    26
-    """
-
-    def __init__(self, layers: Iterable[Any] | None = None, *, name: str | None = None) -> None:
-        super().__init__(name=name)
-        self.layers: list[Module] = []
-        self._given: Any = None
-        for layer in [] if layers is None else layers:
-            self.add(layer)
-
-    def add(self, layer: Any) -> None:
-        """Append a layer (or, first, an Input)."""
-        from .core import Node
-
-        if isinstance(layer, Node):
-            if self.layers or layer.op.target is not None:
-                raise ValueError("an Input can only be the first entry of a Sequential model")
-            self._given = layer.spec(1)
-            return
-        if not isinstance(layer, Module):
-            hint = "; add an instance, not the class" if isinstance(layer, type) else ""
-            raise TypeError(f"a Sequential model is made of layers, got {layer!r}{hint}")
-        self.layers.append(layer)
-        self._changed()
-
-    def pop(self) -> Module:
-        """Take the last layer off."""
-        layer = self.layers.pop()
-        self._changed()
-        return layer
-
-    def _changed(self) -> None:
-        # Another shape of network needs another build, which keeps the weights that still fit.
-        self._forget()
-        self._spec = self._kept = None
-
-    def forward(self, x: Any) -> Any:
-        for layer in self.layers:
-            x = layer(x)
-        return x
-
-    def _input_specs(self) -> tuple:
-        if self._given is not None:
-            return (self._given,)
-        first: Any = self.layers[0] if self.layers else None
-        shape = getattr(first, "input_shape", None)
-        if shape is None:
-            return first._input_specs() if isinstance(first, Model) else ()
-        from .core import Input
-
-        dtype = "int32" if type(first).__name__ == "Embedding" else "float32"
-        return (Input(shape, dtype=dtype).spec(1),)
-
-
-class Functional(Graph, Model):
-    """The model that ``Model(inputs, outputs)`` makes from nodes."""
-
-    def __init__(self, inputs: Any, outputs: Any, *, name: str | None = None) -> None:
-        Layer.__init__(self, name=name)
-        Graph.__init__(self, inputs, outputs, name=name)
-
-    def build(self, *specs: Any, key: Any = None) -> Any:
-        return Model.build(self, *specs, key=key)
-
-    def _input_specs(self) -> tuple:
-        return (self.input_spec(),)
-
-    @property
-    def output_names(self) -> list[str] | None:
-        if isinstance(self._outputs, dict):
-            return list(self._outputs)
-        names = [node.name.split(".")[0] for node in self._output_nodes]
-        return names if len(set(names)) == len(names) else None
-
-    @property
-    def _input_count(self) -> int:
-        return len(self._input_nodes)
-
-    @property
-    def inputs(self) -> Any:
-        return self._inputs
-
-    @property
-    def outputs(self) -> Any:
-        return self._outputs
+_IGNORED = {
+    "run_eagerly",
+    "steps_per_execution",
+    "jit_compile",
+    "auto_scale_loss",
+}  # Keras's knobs that have no meaning here
 
 
 def _shape_to_spec(spec: Any) -> Any:
@@ -601,28 +533,3 @@ def _list(callbacks: Any) -> list:
 def _keras_result(logs: dict[str, float]) -> Any:
     values = list(logs.values())
     return values[0] if len(values) == 1 else values
-
-
-def _hold_out(x: Any, y: Any, w: Any, validation: Any, fraction: float, inputs: int) -> tuple:
-    """``validation_split``: the last part of the data, before any shuffling, as in Keras."""
-    if not fraction or validation is not None:
-        return x, y, w, validation
-    if not 0 < fraction < 1:
-        raise ValueError(f"validation_split must lie between 0 and 1, got {fraction}")
-    if is_iterable_of_batches(x):
-        raise ValueError("validation_split needs arrays, and x gives batches: pass validation_data instead")
-    from .data.feed import _columns
-
-    x, y = _columns(x, y)
-    x, y, w = as_arrays(x, "x", parts=inputs), as_arrays(y, "y"), as_arrays(w, "sample_weight")
-    count = check_pair(x, y, w)
-    cut = int(count * (1 - fraction))
-    if cut in (0, count):
-        raise ValueError(f"validation_split={fraction} of {count} examples leaves one side empty")
-    first, rest = slice(0, cut), slice(cut, None)
-    held = tuple(take_rows(part, rest) for part in (x, y, w) if part is not None)
-    for part in held:
-        check_finite(part, "the validation part")
-    return take_rows(x, first), take_rows(y, first), take_rows(w, first), held
-
-

@@ -329,7 +329,7 @@ def _node(value: Any) -> bool:
 
 def own_classes() -> dict[str, type[Module]]:
     """Cenote's own public module classes by name: all that a file may name without ``custom_objects``."""
-    from . import layers, model  # noqa: F401 - defining them is what puts them on the list
+    from . import layers, networks  # noqa: F401 - defining them is what puts them on the list
 
     found: dict[str, type[Module]] = {}
     todo: list[type[Module]] = [Module]
@@ -339,5 +339,3 @@ def own_classes() -> dict[str, type[Module]]:
             if cls.__module__.split(".")[0] == "cenote" and not cls.__name__.startswith("_"):
                 found[cls.__name__] = cls
     return found
-
-

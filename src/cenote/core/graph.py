@@ -71,9 +71,7 @@ class Node(notes.Symbolic):
     def record(self, function: Callable, args: tuple, kwargs: dict) -> Any:
         """Call a layer or function on nodes: a new op, and the node (or tree of nodes) that it returns."""
         owner = getattr(function, "name", None) if isinstance(function, Module) else None
-        base = owner or _snake(
-            type(function).__name__ if isinstance(function, Module) else getattr(function, "__name__", "op")
-        )
+        base = owner or _snake(type(function).__name__ if isinstance(function, Module) else getattr(function, "__name__", "op"))
         op = Op(function, args, kwargs, base)
         # Two traces with other sizes in place of None: what differs in the result is free, too.
         small, large = (_trace(op, size) for size in (2, 3))
@@ -101,9 +99,7 @@ class Node(notes.Symbolic):
         return (self[i] for i in range(self.shape[0]))
 
     def __array__(self, *_: Any, **__: Any) -> Any:
-        raise TypeError(
-            f"{self!r} is not an array yet: call layers on it, or use cenote.core.graph_function(numpy_function)"
-        )
+        raise TypeError(f"{self!r} is not an array yet: call layers on it, or use cenote.core.graph_function(numpy_function)")
 
 
 def _trace(op: Op, free: int) -> Any:
@@ -148,9 +144,7 @@ def Input(
     if shape is None and batch_shape is None:
         raise ValueError("Input needs the shape of one example: Input(shape=(784,))")
     full = (
-        tuple(batch_shape)
-        if batch_shape is not None
-        else (batch_size, *((shape,) if isinstance(shape, int) else shape or ()))
+        tuple(batch_shape) if batch_shape is not None else (batch_size, *((shape,) if isinstance(shape, int) else shape or ()))
     )
     op = Op(None, name=name or "input")
     node = Node(op, full, jax.dtypes.canonicalize_dtype(dtype), op.name)
@@ -256,16 +250,12 @@ class Graph(Module):
         self._output_nodes = jax.tree.leaves(outputs, is_leaf=_is_node)
         for node in [*self._input_nodes, *self._output_nodes]:
             if not isinstance(node, Node):
-                raise TypeError(
-                    f"a graph goes from nodes to nodes, got {describe(node)}: begin with cenote.Input(shape)"
-                )
+                raise TypeError(f"a graph goes from nodes to nodes, got {describe(node)}: begin with cenote.Input(shape)")
         self._ops = sort_ops([*self._output_nodes, *also])
         loose = [op for op in self._ops if op.target is None and op.outputs[0] not in self._input_nodes]
         if loose and not also:
             names = ", ".join(repr(op.name) for op in loose)
-            raise ValueError(
-                f"the outputs depend on input {names}, which is not among the graph's inputs: add it there"
-            )
+            raise ValueError(f"the outputs depend on input {names}, which is not among the graph's inputs: add it there")
         self.layers: dict[str, Module] = {}
         self._names: dict[str, Node] = {}
         self._layer_of: dict[int, str] = {}  # op number -> name in `layers`: a copied graph then calls its own layers
@@ -284,18 +274,14 @@ class Graph(Module):
         if isinstance(self._inputs, dict) and isinstance(inputs, dict):
             missing = set(self._inputs) - set(inputs)
             if missing:
-                raise ValueError(
-                    f"the graph has an input {sorted(missing)[0]!r} that was not given; got {sorted(inputs)}"
-                )
+                raise ValueError(f"the graph has an input {sorted(missing)[0]!r} that was not given; got {sorted(inputs)}")
             given = [inputs[k] for k in sorted(self._inputs)]
         elif isinstance(inputs, dict):
             names = [n.name for n in self._input_nodes]
             given = [inputs[n] if n in inputs else _missing_input(n, inputs) for n in names]
         if len(given) != len(self._input_nodes):
             names = ", ".join(n.name for n in self._input_nodes)
-            raise ValueError(
-                f"the graph has {len(self._input_nodes)} inputs ({names}), but {len(given)} arrays came in"
-            )
+            raise ValueError(f"the graph has {len(self._input_nodes)} inputs ({names}), but {len(given)} arrays came in")
         values = dict(zip(self._input_nodes, given, strict=True))
         for node, value in values.items():
             _check_input(node, value)
@@ -325,9 +311,7 @@ class Graph(Module):
             raise unknown("node of the graph", which, self._names)
         return self._names[which]
 
-    def run(
-        self, fetches: Any, feeds: dict[Node | str, Any] | None = None, *, train: bool = False, key: Any = None
-    ) -> Any:
+    def run(self, fetches: Any, feeds: dict[Node | str, Any] | None = None, *, train: bool = False, key: Any = None) -> Any:
         """The values of the fetched nodes, given the fed ones; any node can be fed and any fetched, by object or by name.
 
         ``fetches`` is a node, a name, or a list, tuple or dict of them; the answer has its form, in numpy. A node made by
@@ -345,9 +329,7 @@ class Graph(Module):
             raise ValueError("fetch one training node at a time: two would both change the same weights")
         if trainers:
             return _numpy(wanted, self._train(trainers[0], leaves, fed, key))
-        values = self._program(leaves, fed, train)(
-            *weights_of(self), list(fed.values()), as_key(key if key is not None else 0)
-        )
+        values = self._program(leaves, fed, train)(*weights_of(self), list(fed.values()), as_key(key if key is not None else 0))
         return _numpy(wanted, dict(zip(leaves, values[0], strict=True)))
 
     def _program(self, leaves: list[Node], fed: dict[Node, Any], train: bool) -> Callable:
@@ -373,9 +355,7 @@ class Graph(Module):
                 def loss(params: dict) -> Any:
                     part = _Part(self, nodes, [trainer.loss, *others])
                     with notes.collecting() as table:
-                        (value, *rest), new = apply(
-                            part, _prefixed(params), _prefixed(state), values, train=True, key=key
-                        )
+                        (value, *rest), new = apply(part, _prefixed(params), _prefixed(state), values, train=True, key=key)
                         total = jnp.mean(value) + sum(table.losses, start=jnp.zeros(()))
                     return total, (rest, new)
 

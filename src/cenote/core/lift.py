@@ -120,9 +120,7 @@ class Repeat(_Lifted):
         if call.building is not None:
             y = self._declare_stacked(self.block, self.count, x)
             if describe(y) != describe(x):
-                raise ValueError(
-                    f"Repeat needs a block whose output is like its input, got {describe(x)} -> {describe(y)}"
-                )
+                raise ValueError(f"Repeat needs a block whose output is like its input, got {describe(x)} -> {describe(y)}")
             return y
         run = self._pure(self.block)
         key = self._block_key()

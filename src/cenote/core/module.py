@@ -353,9 +353,7 @@ def _shape(shape: Any, name: str) -> tuple[int, ...]:
     shape = (shape,) if isinstance(shape, int) else tuple(shape)
     for size in shape:
         if not hasattr(size, "__index__") or int(size) < 0:
-            raise ValueError(
-                f"weight {name!r} needs a shape of known sizes, got {shape}: say them, or build with an input"
-            )
+            raise ValueError(f"weight {name!r} needs a shape of known sizes, got {shape}: say them, or build with an input")
     return tuple(int(size) for size in shape)
 
 

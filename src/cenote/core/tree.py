@@ -81,9 +81,7 @@ def spec_of(value: Any) -> Any:
     return jax.tree.map(one, value)
 
 
-def declare(
-    module: Module, *specs: Any, observer: Callable | None = None, **kwargs: Any
-) -> tuple[dict[str, Weight], Any]:
+def declare(module: Module, *specs: Any, observer: Callable | None = None, **kwargs: Any) -> tuple[dict[str, Weight], Any]:
     """One abstract trace in training mode: every weight by path, and the spec of the output. Computes nothing.
 
     ``observer(path, module, args, kwargs, y)`` is told of each layer's call, in order.

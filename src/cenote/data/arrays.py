@@ -22,9 +22,7 @@ def as_arrays(value: Any, what: str = "x", *, parts: int = 1) -> Any:
         return _checked(value, what)
     if isinstance(value, dict):
         return {k: as_arrays(v, f"{what}[{k!r}]") for k, v in value.items()}
-    if isinstance(value, tuple) or (
-        isinstance(value, list) and parts > 1 and len(value) == parts and _is_array(value[0])
-    ):
+    if isinstance(value, tuple) or (isinstance(value, list) and parts > 1 and len(value) == parts and _is_array(value[0])):
         return tuple(as_arrays(v, f"{what}[{i}]") for i, v in enumerate(value))
     if hasattr(value, "columns") and hasattr(value, "dtypes"):
         return _frame(value, what)
@@ -91,9 +89,7 @@ def _checked(array: Any, what: str) -> Any:
             array = array.astype(np.float32)
         elif array.dtype in (np.int64, np.uint64) and not isinstance(array, np.memmap):
             if array.size and (array.max() > 2**31 - 1 or array.min() < -(2**31)):
-                raise ValueError(
-                    f"{what} holds integers beyond 32 bits (largest {array.max()}); rescale them or use floats"
-                )
+                raise ValueError(f"{what} holds integers beyond 32 bits (largest {array.max()}); rescale them or use floats")
             array = array.astype(np.int32)
     return array
 
@@ -106,14 +102,10 @@ def count_examples(tree: Any, what: str = "x") -> int:
     counts = {}
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
         if np.ndim(leaf) == 0:
-            raise ValueError(
-                f"{what}{jax.tree_util.keystr(path)} is a single number; the first axis must be the examples"
-            )
+            raise ValueError(f"{what}{jax.tree_util.keystr(path)} is a single number; the first axis must be the examples")
         counts[f"{what}{jax.tree_util.keystr(path)}"] = leaf.shape[0]
     if len(set(counts.values())) > 1:
-        raise ValueError(
-            f"arrays of different lengths: {', '.join(f'{k} has {v}' for k, v in counts.items())} examples"
-        )
+        raise ValueError(f"arrays of different lengths: {', '.join(f'{k} has {v}' for k, v in counts.items())} examples")
     return next(iter(counts.values()), 0)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from .arrays import as_arrays, check_finite, check_pair, count_examples, take_rows
+from .arrays import as_arrays, check_finite, check_pair, take_rows
 
 Batch = dict[str, Any]
 
@@ -119,9 +119,7 @@ def _columns(x: Any, y: Any) -> tuple[Any, Any]:
     """``fit(frame, "label")``: the target by its column's name, from a frame or a Hugging Face data set."""
     if hasattr(x, "column_names") and hasattr(x, "with_format"):
         if not isinstance(y, str):
-            raise ValueError(
-                f"say which column of the data set is the target: y='label'; it has {list(x.column_names)}"
-            )
+            raise ValueError(f"say which column of the data set is the target: y='label'; it has {list(x.column_names)}")
         if y not in x.column_names:
             raise ValueError(f"the data set has no column {y!r}; it has {list(x.column_names)}")
         table = x.with_format("numpy")[:]
@@ -153,11 +151,7 @@ def _class_weights(y: Any, w: Any, table: dict[int, float]) -> Any:
     if isinstance(y, (dict, tuple, list)) or y is None:
         raise ValueError("class_weight is for a model with one output; use sample_weight for several")
     labels = np.asarray(y)
-    labels = (
-        labels.argmax(-1)
-        if labels.ndim > 1 and labels.shape[-1] > 1
-        else labels.reshape(len(labels), *labels.shape[1:])
-    )
+    labels = labels.argmax(-1) if labels.ndim > 1 and labels.shape[-1] > 1 else labels.reshape(len(labels), *labels.shape[1:])
     labels = labels[..., 0] if labels.ndim > 1 and labels.shape[-1] == 1 else labels
     classes = labels.astype(np.int64)
     top = int(classes.max(initial=0))
@@ -184,17 +178,13 @@ def _slices(data: Batch, count: int, batch_size: int, class_weight: Any, seed: i
 
 def _narrow(array: np.ndarray) -> np.ndarray:
     return (
-        array.astype({"f": np.float32, "i": np.int32}[array.dtype.kind])
-        if array.dtype.name in ("float64", "int64")
-        else array
+        array.astype({"f": np.float32, "i": np.int32}[array.dtype.kind]) if array.dtype.name in ("float64", "int64") else array
     )
 
 
 def _iterable(x: Any, class_weight: Any, steps: int | None, inputs: int, outputs: int, sample_weight: Any) -> Stream:
     if sample_weight is not None:
-        raise ValueError(
-            "x gives batches, so sample weights must come with them as (x, y, weight): leave sample_weight out"
-        )
+        raise ValueError("x gives batches, so sample weights must come with them as (x, y, weight): leave sample_weight out")
     again = x if not hasattr(x, "__next__") else None
     running = iter(x) if again is None else None
     position = [0]  # batches taken from a one-way generator so far
@@ -248,6 +238,27 @@ def _item(item: Any, class_weight: Any, inputs: int, outputs: int) -> Batch:
     return _batch(x, y, w, class_weight)
 
 
+def hold_out(x: Any, y: Any, w: Any, validation: Any, fraction: float, *, inputs: int = 1) -> tuple:
+    """``validation_split``: the last part of the data, before any shuffling, as in Keras."""
+    if not fraction or validation is not None:
+        return x, y, w, validation
+    if not 0 < fraction < 1:
+        raise ValueError(f"validation_split must lie between 0 and 1, got {fraction}")
+    if is_iterable_of_batches(x):
+        raise ValueError("validation_split needs arrays, and x gives batches: pass validation_data instead")
+    x, y = _columns(x, y)
+    x, y, w = as_arrays(x, "x", parts=inputs), as_arrays(y, "y"), as_arrays(w, "sample_weight")
+    count = check_pair(x, y, w)
+    cut = int(count * (1 - fraction))
+    if cut in (0, count):
+        raise ValueError(f"validation_split={fraction} of {count} examples leaves one side empty")
+    first, rest = slice(0, cut), slice(cut, None)
+    held = tuple(take_rows(part, rest) for part in (x, y, w) if part is not None)
+    for part in held:
+        check_finite(part, "the validation part")
+    return take_rows(x, first), take_rows(y, first), take_rows(w, first), held
+
+
 def prefetch(batches: Iterable, depth: int = 4) -> Iterator[Any]:
     """Read an iterable ahead in a thread, at most ``depth`` items; errors come out where they would have come."""
     box: queue.Queue = queue.Queue(maxsize=depth)
@@ -280,6 +291,3 @@ def prefetch(batches: Iterable, depth: int = 4) -> Iterator[Any]:
             yield item
     finally:
         done.set()
-
-
-__all__ = ["Resident", "Stream", "as_feed", "count_examples", "prefetch"]

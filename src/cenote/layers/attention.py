@@ -64,7 +64,9 @@ class MultiHeadAttention(Layer):
         shared = {k: v for k, v in options.items() if k.rpartition("_")[0] in ("kernel", "bias")}
         super().__init__(**options)
         if attention_axes not in (None, (1,), [1], 1):
-            raise ValueError(f"MultiHeadAttention attends over time, axis 1; attention_axes={attention_axes!r} is not supported")
+            raise ValueError(
+                f"MultiHeadAttention attends over time, axis 1; attention_axes={attention_axes!r} is not supported"
+            )
         self.num_heads = positive(self, "num_heads", num_heads)
         self.key_dim = positive(self, "key_dim", key_dim)
         self.value_dim = positive(self, "value_dim", key_dim if value_dim is None else value_dim)

@@ -57,9 +57,7 @@ class Layer(Module):
         known = ["activity_regularizer", *(f"{p}_{kind}" for p in self.weights for kind in _KINDS)]
         for option in options:
             if option not in known:
-                raise unknown(
-                    f"argument of {type(self).__name__}", option, [*known, "name", "trainable", "input_shape"]
-                )
+                raise unknown(f"argument of {type(self).__name__}", option, [*known, "name", "trainable", "input_shape"])
         self.activity_regularizer = regularizers.get(options.pop("activity_regularizer", None))
         self.options: dict[str, dict[str, Any]] = {}
         for option, value in options.items():

@@ -50,8 +50,6 @@ class Reshape(Layer):
         size, known = math.prod(x.shape[1:]), math.prod(s for s in self.target_shape if s != -1)
         fits = (known and size % known == 0) if -1 in self.target_shape else size == known
         if not fits:
-            raise ValueError(
-                f"Reshape cannot turn an example of shape {x.shape[1:]} ({size} values) into {self.target_shape}"
-            )
+            raise ValueError(f"Reshape cannot turn an example of shape {x.shape[1:]} ({size} values) into {self.target_shape}")
         shape = tuple(size // known if s == -1 else s for s in self.target_shape)
         return x.reshape(x.shape[0], *shape)

@@ -103,11 +103,7 @@ class Checkpoints:
 
     def files(self) -> list[Path]:
         """The checkpoints in the folder, oldest first."""
-        return (
-            sorted(p for p in self.folder.glob("step-*.checkpoint") if _NAME.search(p.name))
-            if self.folder.is_dir()
-            else []
-        )
+        return sorted(p for p in self.folder.glob("step-*.checkpoint") if _NAME.search(p.name)) if self.folder.is_dir() else []
 
     def save(self, run: Any, hooks: Any) -> Path:
         """Write the run as it is now, and drop the oldest files."""
@@ -195,9 +191,7 @@ def _unnamed(prefix: str, like: Any, arrays: dict[str, np.ndarray]) -> Any:
     def one(path: Any, leaf: Any) -> Any:
         name = f"{prefix}{jax.tree_util.keystr(path)}"
         if name not in arrays or arrays[name].shape != jnp.shape(leaf):
-            raise BadFile(
-                f"the checkpoint has no {name} of shape {jnp.shape(leaf)}: it was made by another model or optimizer"
-            )
+            raise BadFile(f"the checkpoint has no {name} of shape {jnp.shape(leaf)}: it was made by another model or optimizer")
         return jnp.asarray(arrays[name])
 
     return jax.tree_util.tree_map_with_path(one, like)

@@ -88,9 +88,7 @@ def fit(
 class _Loop:
     """The pieces of `fit` that share its variables."""
 
-    def __init__(
-        self, trainer: Trainer, feed: Any, plan: Plan, run: Run, hooks: CallbackList, publish: Callable
-    ) -> None:
+    def __init__(self, trainer: Trainer, feed: Any, plan: Plan, run: Run, hooks: CallbackList, publish: Callable) -> None:
         self.trainer, self.feed, self.plan = trainer, feed, plan
         self.run, self.hooks, self.publish = run, hooks, publish
         self.stepwise = hooks.overrides_batches  # then Python hears of every step
@@ -182,14 +180,10 @@ class _Loop:
 
     def _resident(self) -> None:
         run, trainer, feed = self.run, self.trainer, self.feed
-        full, tail = epoch_order(
-            feed.count, feed.batch_size, seed=self.plan.seed, epoch=run.epoch, shuffle=self.plan.shuffle
-        )
+        full, tail = epoch_order(feed.count, feed.batch_size, seed=self.plan.seed, epoch=run.epoch, shuffle=self.plan.shuffle)
         assert run.steps is not None
         if run.steps > feed.steps:
-            raise ValueError(
-                f"steps_per_epoch={run.steps}, but the data gives {feed.steps} batches of {feed.batch_size}"
-            )
+            raise ValueError(f"steps_per_epoch={run.steps}, but the data gives {feed.steps} batches of {feed.batch_size}")
         full = full[: run.steps]
         if len(full) and not trainer.fuses(trainer.step, run.state, run.totals, feed.example()):
             self._one_by_one(full)

@@ -70,9 +70,7 @@ def direction(name: str, model: Any = None) -> str | None:
     plain = name.removeprefix("val_").lower()
     for metric in getattr(model, "metrics", None) or ():
         if getattr(metric, "name", None) == name.removeprefix("val_"):
-            found = {"up": "max", "max": "max", "down": "min", "min": "min"}.get(
-                getattr(metric, "direction", None) or ""
-            )
+            found = {"up": "max", "max": "max", "down": "min", "min": "min"}.get(getattr(metric, "direction", None) or "")
             if found:
                 return found
     plain = re.sub(r"_\d+$", "", plain)
@@ -357,9 +355,7 @@ def _panel(axes: Any, history: History, name: str) -> None:
         epoch, value, label = best
         color = _VALIDATION if label == "validation" else _TRAINING
         axes.axvline(epoch, color=color, linewidth=0.8, linestyle=(0, (2, 3)), alpha=0.8, zorder=1)
-        axes.plot(
-            [epoch], [value], "o", markersize=8, color=color, markeredgecolor="white", markeredgewidth=1.6, zorder=6
-        )
+        axes.plot([epoch], [value], "o", markersize=8, color=color, markeredgecolor="white", markeredgewidth=1.6, zorder=6)
         subtitle = f"best {label + ' ' if len(curves) > 1 else ''}{number(value)} in epoch {epoch}"
     lost = [r["epoch"] + 1 for r in history.records if any(_is_number(v) and not _finite(v) for v in _both(r, name))]
     if lost:
@@ -374,9 +370,7 @@ def _panel(axes: Any, history: History, name: str) -> None:
 
 def _dress(axes: Any, title: str, subtitle: str, *, several: bool) -> None:
     axes.set_title(title, loc="left", fontsize=12, fontweight="bold", color=_INK, pad=20)
-    axes.annotate(
-        subtitle, (0, 1), (0, 5), xycoords="axes fraction", textcoords="offset points", fontsize=8.5, color=_GREY
-    )
+    axes.annotate(subtitle, (0, 1), (0, 5), xycoords="axes fraction", textcoords="offset points", fontsize=8.5, color=_GREY)
     if several:
         legend = axes.legend(
             loc="lower right",

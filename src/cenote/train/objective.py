@@ -80,9 +80,7 @@ class Objective:
                     if out.name:
                         new[out.label("loss")] = _add(totals[out.label("loss")], value, count)
                 for metric in out.metrics:
-                    new[out.label(metric.name)] = metric.update(
-                        totals[out.label(metric.name)], y, p, _weight(None, valid)
-                    )
+                    new[out.label(metric.name)] = metric.update(totals[out.label(metric.name)], y, p, _weight(None, valid))
                 for metric in out.weighted_metrics:
                     new[out.label(metric.name)] = metric.update(totals[out.label(metric.name)], y, p, _weight(w, valid))
             for value in table.losses[before:]:
@@ -95,9 +93,7 @@ class Objective:
 
     def compute(self, totals: Totals) -> dict[str, jax.Array]:
         """Numbers by name: means of the losses, results of the metrics."""
-        names: dict[str, Any] = {
-            out.label(m.name): m for out in self.outputs for m in (*out.metrics, *out.weighted_metrics)
-        }
+        names: dict[str, Any] = {out.label(m.name): m for out in self.outputs for m in (*out.metrics, *out.weighted_metrics)}
         return {
             name: names[name].compute(value) if name in names else value[0] / jnp.maximum(value[1], 1)
             for name, value in totals.items()
@@ -137,9 +133,7 @@ def split(tree: Any, names: list[str]) -> dict[str, Any]:
     if isinstance(tree, dict):
         absent = [n for n in names if n not in tree]
         if absent:
-            raise ValueError(
-                f"no target or output called {absent[0]!r}: the model's outputs are {names}, given {sorted(tree)}"
-            )
+            raise ValueError(f"no target or output called {absent[0]!r}: the model's outputs are {names}, given {sorted(tree)}")
         return {n: tree[n] for n in names}
     if isinstance(tree, (list, tuple)) and len(tree) == len(names):
         return dict(zip(names, tree, strict=True))
@@ -164,7 +158,5 @@ def output_names(prediction: Any, given: list[str] | None = None) -> list[str]:
     if isinstance(prediction, dict) and len(prediction) > 1:
         return list(prediction)
     if isinstance(prediction, (list, tuple)) and len(prediction) > 1:
-        return (
-            list(given) if given and len(given) == len(prediction) else [f"output_{i}" for i in range(len(prediction))]
-        )
+        return list(given) if given and len(given) == len(prediction) else [f"output_{i}" for i in range(len(prediction))]
     return [""]

@@ -63,9 +63,7 @@ class Run:
     def learning_rate(self, value: float) -> None:
         old = self._optimizer_state("learning_rate")
         if old is None:
-            raise ValueError(
-                "this optimizer keeps no learning rate that could be changed: use one of cenote.optimizers"
-            )
+            raise ValueError("this optimizer keeps no learning rate that could be changed: use one of cenote.optimizers")
         opt_state = {**self.state.opt_state, "learning_rate": jnp.asarray(value, old.dtype)}
         self.state = replace(self.state, opt_state=opt_state)
 

@@ -29,7 +29,9 @@ class TrainState:
 
     @classmethod
     def create(cls, params: dict, state: dict, opt_state: Any, key: Any) -> TrainState:
-        return cls(jax.device_put(np.zeros((), np.int32)), dict(params), dict(state), opt_state, jax.random.key_data(as_key(key)))
+        return cls(
+            jax.device_put(np.zeros((), np.int32)), dict(params), dict(state), opt_state, jax.random.key_data(as_key(key))
+        )
 
     def step_key(self) -> jax.Array:
         """The key of this step: as data, since saved files hold plain arrays."""

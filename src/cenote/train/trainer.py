@@ -38,9 +38,7 @@ class Trainer:
     def start(self, params: dict, state: dict, key: Any) -> TrainState:
         """The state before the first step."""
         trained = trained_names(self.weights)
-        return TrainState.create(
-            params, state, self.optimizer.init({k: v for k, v in params.items() if k in trained}), key
-        )
+        return TrainState.create(params, state, self.optimizer.init({k: v for k, v in params.items() if k in trained}), key)
 
     @cached_property
     def new_totals(self) -> Callable[[], Totals]:

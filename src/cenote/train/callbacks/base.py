@@ -49,9 +49,7 @@ class Callback:
     run: Any = None
     model: Any = None
     params: dict[str, Any] | None = None
-    watches_model: bool = (
-        True  # does it look at `model`'s weights? If not, they need not be handed to the model each epoch
-    )
+    watches_model: bool = True  # does it look at `model`'s weights? If not, they need not be handed to the model each epoch
 
     decides: bool = True  # may it change the run? If not, it may hear of several short epochs at once, after them
 

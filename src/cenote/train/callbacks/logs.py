@@ -145,9 +145,7 @@ class TensorBoard(Callback):
             if value:
                 warnings.warn(f"TensorBoard({name}={value!r}) has no effect in Cenote", stacklevel=2)
         if update_freq not in ("epoch", "batch") and (not isinstance(update_freq, int) or update_freq < 1):
-            raise ValueError(
-                f"update_freq must be 'epoch', 'batch' or a number of steps of at least 1, got {update_freq!r}"
-            )
+            raise ValueError(f"update_freq must be 'epoch', 'batch' or a number of steps of at least 1, got {update_freq!r}")
         self.log_dir, self.histogram_freq, self.write_graph = Path(log_dir), histogram_freq, write_graph
         self.write_steps_per_second = write_steps_per_second
         self.update_freq = 1 if update_freq == "batch" else update_freq
@@ -219,9 +217,7 @@ class TensorBoard(Callback):
 
     def recall(self, memory: dict[str, Any]) -> None:
         self._last, self._written = memory["last"], int(memory["written"])
-        if (
-            self.update_freq == "epoch"
-        ):  # with batch_ tags steps and epochs share a file, and a purge would take too much
+        if self.update_freq == "epoch":  # with batch_ tags steps and epochs share a file, and a purge would take too much
             self._purge = 0 if self._last is None else int(self._last) + 1
 
 

@@ -167,9 +167,7 @@ class Progress(Callback):
         for name, value in self._logs.items():
             if isinstance(value, (int, float)):
                 bad = value != value or value in (float("inf"), float("-inf"))
-                found.append(
-                    (f"{name} {number(value)}", "bold red" if bad else "magenta" if name[:4] == "val_" else "green")
-                )
+                found.append((f"{name} {number(value)}", "bold red" if bad else "magenta" if name[:4] == "val_" else "green"))
         return found
 
     def _untimed(self) -> Line:
@@ -241,9 +239,7 @@ class _Terminal:
         from rich.text import Text
 
         plain = not str(self.console.encoding).lower().startswith("utf")
-        self.live.update(
-            Text.assemble(*bar_line(label, share, pieces, self.console.width, ascii_only=plain)), refresh=True
-        )
+        self.live.update(Text.assemble(*bar_line(label, share, pieces, self.console.width, ascii_only=plain)), refresh=True)
 
     def leave(self, line: Line) -> None:
         from rich.text import Text

@@ -85,9 +85,7 @@ class ReduceLROnPlateau(Monitor):
     ) -> None:
         super().__init__(monitor, mode, min_delta)
         if not 0 <= factor < 1:
-            raise ValueError(
-                f"ReduceLROnPlateau makes the rate smaller: factor must be at least 0 and below 1, got {factor}"
-            )
+            raise ValueError(f"ReduceLROnPlateau makes the rate smaller: factor must be at least 0 and below 1, got {factor}")
         self.factor, self.patience, self.verbose = factor, patience, verbose
         self.cooldown, self.min_lr = cooldown, min_lr
         self.on_train_begin()

@@ -112,9 +112,7 @@ class StopAt(Monitor):
     True
     """
 
-    def __init__(
-        self, monitor: str, below: float | None = None, above: float | None = None, *, verbose: int = 0
-    ) -> None:
+    def __init__(self, monitor: str, below: float | None = None, above: float | None = None, *, verbose: int = 0) -> None:
         if below is None and above is None:
             raise ValueError(f"StopAt({monitor!r}) needs a target: below=0.05 or above=0.98")
         super().__init__(monitor)
