@@ -81,20 +81,19 @@ def describe(x: np.ndarray, white: float) -> dict[str, Any]:
     }
 
 
-def load_test(name: str, info: dict[str, Any]) -> tuple[np.ndarray, np.ndarray, str]:
-    """What a model is measured on: a data set's test part, or an .npz file; pictures, labels, and a name for it."""
-    if name.endswith(".npz") or Path(name).is_file():
-        x, y = read_npz(Path(name))
-        return x, y, Path(name).name
+def load_test(name: str) -> tuple[np.ndarray, np.ndarray, Data | None]:
+    """What a model is measured on: a data set's test part, or an .npz file; pictures, labels, and the data set."""
     plain = name.lower().replace("-", "_")
     if plain not in NAMES:
+        if name.endswith(".npz") or Path(name).is_file():
+            return *read_npz(Path(name)), None
         hint = near(name, NAMES)
         raise Trouble(
             f"there is no data set and no file {name!r}{': ' + hint if hint else '.'} Data sets: {', '.join(NAMES)}; "
             f"or give an .npz file with arrays x and y"
         )
     found = load(plain)
-    return *found.test, f"the test part of {plain}"
+    return *found.test, found
 
 
 def read_npz(path: Path) -> tuple[np.ndarray, np.ndarray]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -24,49 +25,59 @@ def run(args: argparse.Namespace) -> int:
     model, path = runs.load_model(args.model, Path(args.runs))
     info = model.info
     name = args.data or info.get("dataset")
-    if not name:
-        raise Trouble(
-            f"{path} does not say what it was trained on: name a data set or an .npz file, cenote evaluate MODEL DATA"
-        )
-    x, y, what = data_sets.load_test(name, info)
+    if not isinstance(name, str):
+        raise Trouble(f"{path} does not say what it was trained on: name a data set or an .npz file after it")
+    x, y, data = data_sets.load_test(name)
+    for note in data.notes if data else ():
+        print(f"note: {note}", file=sys.stderr)
     check_shape(model, x, path, name)
     began = time.perf_counter()
     probabilities = np.asarray(model.predict(x))
     spent = time.perf_counter() - began
     scores = report.score(probabilities, y)
     classes = class_names(info, scores.probabilities.shape[1])
-    known = [info["commonest"]] if isinstance(info.get("commonest"), int) else None
-    results = {"model": str(path), "data": name, **numbers(scores, classes, known), "seconds": round(spent, 3)}
+    results = {"model": str(path), "data": name, **numbers(scores, classes, commonest(info)), "seconds": round(spent, 3)}
     if args.report:
-        facts = report.Facts.here(
-            title=f"{path.parent.name if path.name == runs.MODEL else path.stem} · {name}",
-            about=info.get("about", "") if name == info.get("dataset") else "",
-            seconds={"testing": spent},
-        )
-        history = read_history(path)
-        pictures = x if x.ndim in (3, 4) else None
+        own = data is not None and data.name == info.get("dataset")
         report.write(
             args.report,
             probabilities,
             y,
             classes=classes,
-            pictures=pictures,
+            pictures=x,
+            parts=data.parts if data is not None and own else None,
             model=model,
-            history=history,
-            facts=facts,
+            history=read_history(path),
+            facts=_facts(path, name, info.get("about", "") if own else "", spent),
             language=args.language,
         )
         results["report"] = args.report
     if args.json:
         print(json.dumps(results, ensure_ascii=False))
         return 0
-    print(f"{path} on {what}")
+    print(f"{path} on {f'the test part of {data.name}' if data else name}")
     print(score_lines(results, "Accuracy"))
     print(f"{'Loss':<14} {results['loss']:.4f}")
     print(f"{'Time':<14} {seconds(spent)}")
     if args.report:
         print(f"{'Report':<14} {args.report}")
     return 0
+
+
+def _facts(path: Path, name: str, about: str, spent: float) -> Any:
+    """What a report of an evaluation can tell: of the run, too, where the model still lies in its folder."""
+    from .. import report
+
+    run = runs.read(path.parent)
+    title = f"{path.parent.name if path.name == runs.MODEL else path.stem} · {name}"
+    told = {} if run is None else {"command": run.settings.command(), "settings": run.settings.shown()}
+    return report.Facts.here(title=title, about=about, seconds={"testing": spent}, **told)
+
+
+def commonest(info: dict[str, Any]) -> list[int] | None:
+    """The class that was most common in training, as labels for the baseline; None where the model does not say."""
+    found = info.get("commonest")
+    return [found] if isinstance(found, int) and found >= 0 else None
 
 
 def input_shape(model: Any) -> tuple[int, ...] | None:

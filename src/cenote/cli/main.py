@@ -58,6 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     given = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in given
+    if hasattr(sys.stdout, "reconfigure"):  # names of files may hold what the terminal cannot show
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         args = parse(given)
         if args is None:
@@ -134,7 +136,7 @@ def _more(parser: Parser, *, json: str, quiet: bool = False) -> None:
     group.add_argument("-h", "--help", action="help", help="show this text")
 
 
-def _where(parser: Parser) -> None:
+def _where(parser: Any) -> None:
     parser.add_argument("--runs", metavar="DIR", default="runs", help="the folder of all runs (default: runs)")
 
 
@@ -163,16 +165,12 @@ def _train() -> Parser:
     group.add_argument("--epochs", type=_positive, metavar="N", help="at most so many passes over the data")
     group.add_argument("--batch-size", type=_positive, metavar="N", help="examples in a step")
     group.add_argument("--learning-rate", type=_rate, metavar="X", help="the optimizer's step size")
-    group.add_argument(
-        "--optimizer", metavar="NAME", help="adam (default), adamw, sgd, momentum, nesterov, rmsprop, adagrad"
-    )
+    group.add_argument("--optimizer", metavar="NAME", help="adam (default), adamw, sgd, momentum, nesterov, rmsprop, adagrad")
     group.add_argument("--seed", type=_seed, metavar="N", help="of weights, order and dropout (default: 0)")
     group = parser.add_argument_group("Where")
     group.add_argument("--name", help="of the run (default: DATASET-KIND, with a number if that is taken)")
     _where(group)
-    group.add_argument(
-        "--resume", action="store_true", help="go on with the unfinished run of this name, or the last one"
-    )
+    group.add_argument("--resume", action="store_true", help="go on with the unfinished run of this name, or the last one")
     group.add_argument("--language", choices=("en", "zh"), help="of the report (default: en)")
     _more(parser, json="print the results as one JSON object, and nothing else", quiet=True)
     return parser
@@ -212,9 +210,7 @@ def _predict() -> Parser:
     )
     group = parser.add_argument_group("What")
     _model(group, optional=False)
-    group.add_argument(
-        "files", metavar="FILE", nargs="+", help="pictures, folders of pictures, CSV files, or - for CSV rows"
-    )
+    group.add_argument("files", metavar="FILE", nargs="+", help="pictures, folders of pictures, CSV files, or - for CSV rows")
     group.add_argument("--invert", action="store_true", help="turn pictures to their negative first")
     _where(group)
     _more(parser, json="print one JSON object a line")

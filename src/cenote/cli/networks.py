@@ -59,9 +59,7 @@ def build(kind: str, data: Data) -> Any:
         hidden = [layer for _ in range(2) for layer in (layers.Dense(256, activation="relu"), layers.Dropout(0.3))]
         return Sequential([*first, layers.Flatten(), *hidden, last])
     if kind == "lstm":
-        return Sequential(
-            [*first, layers.Reshape((height, width * colours)), layers.LSTM(128), layers.Dropout(0.2), last]
-        )
+        return Sequential([*first, layers.Reshape((height, width * colours)), layers.LSTM(128), layers.Dropout(0.2), last])
     shape = [layers.Reshape((height, width, 1))] if x.ndim == 3 else []
     blocks: list[Any] = []
     filters, side = 32, min(height, width)

@@ -47,8 +47,8 @@ def picture(path: Path, wanted: dict[str, Any], *, invert: bool = False) -> Exam
         raise Trouble(f"{path} is not a picture that can be read: {error}") from error
     if invert:
         image = ImageOps.invert(image)
-    height, width, usual = wanted["height"], wanted["width"], wanted.get("background")
-    framed = usual is not None and abs(usual - 0.5) > 0.25  # drawings on a ground, not photographs
+    height, width, usual = wanted["height"], wanted["width"], float(wanted.get("background", 0.5))
+    framed = abs(usual - 0.5) > 0.25  # drawings on a ground, not photographs
     small = _resized(image, (width, height), framed)
     values = np.asarray(small, np.float32) / 255
     rim = float(np.concatenate([values[0], values[-1], values[:, 0], values[:, -1]]).mean())
@@ -66,11 +66,7 @@ def _flat(image: Any, mode: str) -> Any:
 
     if image.mode.startswith(("I;16", "I", "F")):  # deep greys, which Pillow would cut off at 255
         values = np.asarray(image, np.float32)
-        top = (
-            65535.0
-            if image.mode.startswith("I") and values.max(initial=0) > 255
-            else max(float(values.max(initial=0)), 1.0)
-        )
+        top = 65535.0 if image.mode.startswith("I") and values.max(initial=0) > 255 else max(float(values.max(initial=0)), 1.0)
         top = 255.0 if 1.0 < top <= 255 else top
         image = Image.fromarray((np.clip(values / top, 0, 1) * 255).round().astype(np.uint8))
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:

@@ -67,10 +67,8 @@ def _one_file(
     if not path.exists():
         raise Trouble(f"there is no file {path}")
     wanted = model.info.get("input", {})
-    if wanted.get("kind") != "image":
-        raise Trouble(
-            f"the model does not say what pictures it reads: give rows of {int(np.prod(shape)):,} numbers as CSV"
-        )
+    if not _takes_pictures(wanted, shape):
+        raise Trouble(f"the model does not say what pictures it reads: give rows of {int(np.prod(shape)):,} numbers as CSV")
     if not path.is_dir():
         yield pictures.picture(path, wanted, invert=invert)
         return
@@ -82,6 +80,17 @@ def _one_file(
             yield pictures.picture(file, wanted, invert=invert)
         except Trouble as trouble:
             failed(trouble)
+
+
+def _takes_pictures(wanted: Any, shape: tuple[int, ...]) -> bool:
+    """Whether a model's file says what pictures it reads, and that agrees with its input."""
+    try:
+        colours = {"L": 1, "RGB": 3}[wanted["mode"]]
+        span = float(wanted["high"]) - float(wanted["low"]) + float(wanted.get("background", 0.5))
+        size = int(wanted["height"]) * int(wanted["width"]) * colours
+        return wanted["kind"] == "image" and size == int(np.prod(shape)) and np.isfinite(span)
+    except (KeyError, TypeError, ValueError):
+        return False
 
 
 def _answers(model: Any, outputs: np.ndarray) -> list[dict[str, Any]]:

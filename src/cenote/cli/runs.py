@@ -37,12 +37,25 @@ class Settings:
         words += ["--optimizer", self.optimizer, "--seed", self.seed]
         return shlex.join(str(w) for w in words)
 
+    def shown(self) -> dict[str, Any]:
+        """Names and values as people read them."""
+        return {
+            "data set": self.dataset,
+            "model": self.model,
+            "epochs": self.epochs,
+            "batch size": self.batch_size,
+            "optimizer": self.optimizer,
+            "learning rate": f"{self.learning_rate:g}",
+            "seed": self.seed,
+        }
+
 
 class Run:
     """One run's folder. ``run.json`` in it says what was asked for, and how far it came."""
 
     def __init__(self, folder: Path, settings: Settings, status: str = "training") -> None:
         self.folder, self.settings, self.status = folder, settings, status
+        self.first = False  # has its beginning made the folder of runs, too?
 
     @property
     def name(self) -> str:
@@ -68,7 +81,8 @@ class Run:
         with contextlib.suppress(OSError):
             (self.folder / RECORD).unlink()
             self.folder.rmdir()
-            self.folder.parent.rmdir()  # only if this was the first run
+            if self.first:
+                self.folder.parent.rmdir()
 
 
 def elsewhere(root: Path) -> list[str]:
@@ -78,6 +92,7 @@ def elsewhere(root: Path) -> list[str]:
 
 def begin(root: Path, name: str | None, settings: Settings) -> Run:
     """A new folder for a run."""
+    first = not root.exists()
     if name is not None:
         check_run_name(name)
         try:
@@ -87,6 +102,7 @@ def begin(root: Path, name: str | None, settings: Settings) -> Run:
     else:
         folder = _first_free(root, f"{settings.dataset}-{settings.model}")
     run = Run(folder, settings)
+    run.first = first
     run.record("training")
     return run
 

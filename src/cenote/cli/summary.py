@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 from . import runs
@@ -15,13 +16,16 @@ def run(args: argparse.Namespace) -> int:
     model, path = runs.load_model(args.model, Path(args.runs))
     info = model.info
     if args.json:
-        weights = {k: list(v.shape) for k, v in {**model.params, **model.state_arrays}.items()}
+        table = model.summary(show=False)
         shape = input_shape(model)
         found = {
             "model": str(path),
             "input": None if shape is None else list(shape),
-            "parameters": model.count_params(),
-            "weights": weights,
+            "parameters": table.parameters,
+            "trainable": table.trained,
+            "operations": table.flops,
+            "bytes": table.weight_bytes,
+            "layers": [asdict(row) for row in table.rows],
             "info": info,
         }
         print(json.dumps(found, ensure_ascii=False))
@@ -31,11 +35,7 @@ def run(args: argparse.Namespace) -> int:
         from ..report.facts import percent
 
         test = info.get("test", {})
-        score = (
-            f"; test accuracy {percent(test['accuracy'], test['count'])}"
-            if {"accuracy", "count"} <= test.keys()
-            else ""
-        )
+        score = f"; test accuracy {percent(test['accuracy'], test['count'])}" if {"accuracy", "count"} <= test.keys() else ""
         print(f"trained on {info['dataset']} ({info.get('about', '')}){score}")
     if info.get("classes"):
         names = info["classes"]

@@ -207,7 +207,7 @@ def _finish(job: _Job, outcome: _Outcome, language: str) -> dict[str, Any]:
         title=f"{data.name} · {job.settings.model}",
         about=data.about,
         command=job.settings.command(),
-        settings=_shown(job.settings),
+        settings=job.settings.shown(),
         seconds=outcome.seconds,
         stopped=outcome.stopped,
         interrupted=outcome.interrupted,
@@ -230,18 +230,6 @@ def _finish(job: _Job, outcome: _Outcome, language: str) -> dict[str, Any]:
         shutil.rmtree(job.run.checkpoints, ignore_errors=True)
     runs.point_latest(job.run)
     return results
-
-
-def _shown(settings: Settings) -> dict[str, Any]:
-    return {
-        "data set": settings.dataset,
-        "model": settings.model,
-        "epochs": settings.epochs,
-        "batch size": settings.batch_size,
-        "optimizer": settings.optimizer,
-        "learning rate": f"{settings.learning_rate:g}",
-        "seed": settings.seed,
-    }
 
 
 def numbers(scores: Any, classes: list[str], known: Any = None) -> dict[str, Any]:

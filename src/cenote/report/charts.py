@@ -50,9 +50,7 @@ def label(value: float) -> str:
     return f"{value:.6g}"
 
 
-def line_chart(
-    name: str, curves: Sequence[Curve], *, x_label: str = "", best: tuple[float, float, str] | None = None
-) -> Html:
+def line_chart(name: str, curves: Sequence[Curve], *, x_label: str = "", best: tuple[float, float, str] | None = None) -> Html:
     """Curves over epochs; ``best`` is a point to mark, with what to say of it. Logarithmic where values span a lot."""
     points = [p for curve in curves for p in curve.points if math.isfinite(p[1])]
     if not points:
@@ -77,9 +75,7 @@ def line_chart(
     y_ticks = _log_ticks(low, high) if logarithmic else ticks(low, high)
     drawn = [_across(y_at(t), label(t)) for t in y_ticks]
     whole = [t for t in ticks(math.ceil(first), math.floor(last), 8) if t == int(t)]
-    drawn += [
-        el("text", label(t), x=_px(x_at(t)), y=HEIGHT - BOTTOM + 18, class_="tick", text_anchor="middle") for t in whole
-    ]
+    drawn += [el("text", label(t), x=_px(x_at(t)), y=HEIGHT - BOTTOM + 18, class_="tick", text_anchor="middle") for t in whole]
     drawn.append(_baseline())
     drawn.append(el("text", x_label, x=WIDTH - RIGHT, y=HEIGHT - 4, class_="tick", text_anchor="end"))
     if best is not None:
@@ -91,9 +87,7 @@ def line_chart(
         mark = el("circle", el("title", best[2]), cx=_px(x_at(best[0])), cy=_px(y_at(best[1])), r=5.5, class_="mark")
         drawn.append(mark)
     said = f"{name}: " + "; ".join(f"{c.label} {c.points[-1][1]:.4g}" for c in curves if c.points)
-    return el(
-        "svg", el("title", name), *drawn, viewBox=f"0 0 {WIDTH} {HEIGHT}", role="img", aria_label=said, class_="chart"
-    )
+    return el("svg", el("title", name), *drawn, viewBox=f"0 0 {WIDTH} {HEIGHT}", role="img", aria_label=said, class_="chart")
 
 
 def _curve(curve: Curve, x_at, y_at, x_label: str) -> Html:

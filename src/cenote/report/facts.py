@@ -112,12 +112,26 @@ def size(count: float) -> str:
     return f"{count:.0f} B"
 
 
+def count(value: float) -> str:
+    """A large number as people read it.
+
+    >>> count(512), count(33_280), count(1_234_567), count(7.5e9)
+    ('512', '33.3 k', '1.23 M', '7.5 G')
+    """
+    for unit, factor in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e4)):
+        if value >= factor:
+            return f"{value / (1e3 if unit == 'k' else factor):.3g} {unit}"
+    return f"{value:,.0f}"
+
+
 def seconds(value: float) -> str:
     """A time as people read it.
 
-    >>> seconds(0.25), seconds(12.34), seconds(75), seconds(3723)
-    ('0.2 s', '12.3 s', '1 min 15 s', '1 h 2 min')
+    >>> seconds(0.015), seconds(12.34), seconds(75), seconds(3723)
+    ('15 ms', '12.3 s', '1 min 15 s', '1 h 2 min')
     """
+    if value < 0.9995:
+        return f"{1000 * value:.0f} ms"
     if value < 59.95:
         return f"{value:.1f} s"
     minutes, rest = divmod(round(value), 60)

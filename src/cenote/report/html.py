@@ -48,6 +48,4 @@ def table(head: list[Any], rows: list[list[Any]], *, class_: str | None = None, 
         return [el(tag, cell, class_=None if i in text else "number", **more) for i, cell in enumerate(row)]
 
     body = el("tbody", [el("tr", cells("td", row)) for row in rows])
-    return el(
-        "div", el("table", el("thead", el("tr", cells("th", head, scope="col"))), body, class_=class_), class_="scroll"
-    )
+    return el("div", el("table", el("thead", el("tr", cells("th", head, scope="col"))), body, class_=class_), class_="scroll")

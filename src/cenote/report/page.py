@@ -14,7 +14,7 @@ from ..core.errors import unknown
 from ..files import write_atomically
 from ..train.history import History, direction, number
 from .charts import Curve, interval_strip, line_chart, reliability_chart
-from .facts import Facts, percent, seconds, size, sureness
+from .facts import Facts, count, percent, seconds, size, sureness
 from .html import Html, el, join, table
 from .pictures import is_pictures, picture, value_range
 from .scores import Scores, baseline, score
@@ -71,9 +71,13 @@ def write(
         pictures = np.asarray(pictures)
         if len(pictures) != scores.count:
             raise ValueError(f"{len(pictures)} pictures for {scores.count} labels")
+    known = (parts or {}).get("training")
+    if known is None and isinstance(getattr(model, "info", {}).get("commonest"), int):
+        known = [model.info["commonest"]]  # as it was in the data that the model has learned from
+    common = baseline(scores.labels, known)
     page = _Page(scores, names, pictures, dict(parts or {}), facts or Facts(), language)
     sections = [
-        page.header(),
+        page.header(*common),
         page.data(),
         page.model(model),
         page.curves(history),
@@ -101,9 +105,7 @@ class _Page:
         self.scores, self.names, self.facts = scores, names, facts
         self.pictures = pictures if pictures is not None and is_pictures(pictures) else None
         self.span = (0.0, 1.0) if self.pictures is None else value_range(self.pictures)
-        self.parts = {k: np.asarray(v).reshape(-1).astype(np.int64) for k, v in parts.items()} or {
-            "test": scores.labels
-        }
+        self.parts = {k: np.asarray(v).reshape(-1).astype(np.int64) for k, v in parts.items()} or {"test": scores.labels}
         self.words, self.terms = WORDS[language], TERMS[language]
 
     def say(self, key: str, **values: Any) -> str:
@@ -128,9 +130,8 @@ class _Page:
 
     # -- what comes first --------------------------------------------------------------------------------------------------
 
-    def header(self) -> Html:
+    def header(self, common: int, rate: float) -> Html:
         s = self.scores
-        common, rate = baseline(s.labels, self.parts.get("training"))
         low, high = (percent(v, s.count) for v in s.interval)
         name = self.names[common] if common < len(self.names) else str(common)
         interval = self.say("interval", low=low, high=high)
@@ -160,7 +161,7 @@ class _Page:
             explained = self.say("data_text" if "validation" in counted else "data_text_two")
         counts = {k: np.bincount(v, minlength=len(self.names)) for k, v in counted.items()}
         rows: list[list[Any]] = []
-        together = sum(counts.values())
+        together = np.sum(list(counts.values()), axis=0)
         for i, name in enumerate(self.names):
             row: list[Any] = [name]
             if self.pictures is not None:
@@ -168,7 +169,7 @@ class _Page:
             row += [f"{c[i]:,}" for c in counts.values()]
             share = together[i] / max(together.sum(), 1)
             full = max(together.max(), 1)
-            row.append(join(_bar(together[i] / full), " ", percent(share)))
+            row.append(el("span", _bar(together[i] / full), " ", percent(share), class_="line-of"))
             rows.append(row)
         head = [self.say("class"), *([self.say("examples")] if self.pictures is not None else [])]
         head += [*(self._part(k) for k in counts), self.say("share")]
@@ -189,14 +190,20 @@ class _Page:
     def model(self, model: Any) -> Html:
         if model is None:
             return Html("")
-        text = self.say("model_text" if model.info.get("input") else "model_plain", params=f"{model.count_params():,}")
-        return el("section", el("h2", self.say("model")), el("p", text), self._layers(model))
-
-    def _layers(self, model: Any) -> Html:
-        try:  # TEMPORARY
-            return el("pre", str(model.summary(show=False)))
-        except ImportError:
-            return Html("")
+        found = model.summary(show=False)
+        prepared = getattr(model, "info", {}).get("input")
+        text = self.say("model_text" if prepared else "model_plain", params=f"{found.parameters:,}")
+        work = self.say("model_work", flops=count(found.flops), weights=size(found.weight_bytes))
+        rows = [
+            [
+                el("span", r.path, f" ({r.note})" if r.note else None, style=f"padding-left:{r.depth}em"),
+                *(r.kind, r.shape, f"{r.parameters:,}", count(r.flops)),
+            ]
+            for r in found.rows
+        ]
+        head = [self.say(k) for k in ("layer", "kind", "output", "parameters", "operations")]
+        shown = table(head, rows, class_="model", text=(0, 1, 2))
+        return el("section", el("h2", self.say("model")), el("p", text, " ", work), shown)
 
     def curves(self, history: History | None) -> Html:
         if history is None:
@@ -277,9 +284,7 @@ class _Page:
         title = self.say("cell", **names, count=count, total=total, share=percent(share))
         # Few mistakes must still be seen: their colour grows with the root of the share.
         strength = 0.12 + 0.6 * share if true == said else min(0.18 + 0.8 * math.sqrt(share), 0.9)
-        return el(
-            "td", f"{count:,}", title=title, class_="hit" if true == said else "miss", style=f"--a:{strength:.2f}"
-        )
+        return el("td", f"{count:,}", title=title, class_="hit" if true == said else "miss", style=f"--a:{strength:.2f}")
 
     def _by_class(self) -> Html:
         rows = []
@@ -303,13 +308,9 @@ class _Page:
             truth = self.say("worst_truth", truth=sureness(float(self.scores.truth[r])))
             image = picture(self.pictures[r], self.span, self.say("worst_caption", **names), f"#{r}; {truth}")
             answer = join(self.say("said"), " ", el("b", names["said"]), f" ({sureness(sure)})")
-            figures.append(
-                el("figure", image, el("figcaption", self.say("true"), " ", names["true"], el("br"), answer))
-            )
+            figures.append(el("figure", image, el("figcaption", self.say("true"), " ", names["true"], el("br"), answer)))
         text = self.say("worst_text", count=len(rows))
-        return el(
-            "section", el("h2", self.say("worst")), el("p", text, class_="soft"), el("div", figures, class_="wall")
-        )
+        return el("section", el("h2", self.say("worst")), el("p", text, class_="soft"), el("div", figures, class_="wall"))
 
     def trust(self) -> Html:
         words = (self.say("certainty"), self.say("how_often"), self.words["trust_point"])

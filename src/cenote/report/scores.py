@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -160,7 +160,7 @@ class Scores:
         return sum(b.count * abs(b.confidence - b.accuracy) for b in self.reliability()) / self.count
 
 
-def score(probabilities: np.ndarray, labels: np.ndarray) -> Scores:
+def score(probabilities: Any, labels: Any) -> Scores:
     """Scores of ``probabilities`` (n, classes) against ``labels`` (n,).
 
     A single column, or a plain vector, is taken as the probability of class 1 of two.
@@ -191,7 +191,7 @@ def score(probabilities: np.ndarray, labels: np.ndarray) -> Scores:
     return Scores(p, y.astype(np.int64))
 
 
-def baseline(labels: np.ndarray, known: np.ndarray | None = None) -> tuple[int, float]:
+def baseline(labels: Any, known: Any = None) -> tuple[int, float]:
     """The class that is most common in ``known`` labels (by default the same), and the accuracy of always saying it.
 
     >>> baseline([0, 1, 1, 2], known=[0, 0, 1])
