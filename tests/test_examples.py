@@ -16,7 +16,7 @@ SAYS = {
     "breast_cancer_logistic": ("test accuracy 0.9", "AUC"),
     "mnist_quickstart": ("test accuracy 0.9", "picture is a 7"),
     "mnist_dropout": ("predicted 7 2 1 0", "label     7 2 1 0"),
-    "mnist_cnn": ("test accuracy 0.9", "conv"),
+    "mnist_cnn": ("test accuracy 0.9", "Conv2D"),
     "mnist_lstm": ("test accuracy 0.",),
     "text_self_attention": ("test accuracy 0.8",),
     "mnist_autoencoder": ("mean squared error", "reconstructions"),

@@ -52,7 +52,7 @@ class Page(HTMLParser):
             return
         self.texts.append(data)
         if {"td", "th"} & set(self.open):
-            self.rows[-1][-1] += data
+            self.rows[-1][-1] += data.replace("\u00a0", " ")
 
     @property
     def text(self):

@@ -197,7 +197,7 @@ class _Page:
         rows = [
             [
                 el("span", r.path, f" ({r.note})" if r.note else None, style=f"padding-left:{r.depth}em"),
-                *(r.kind, r.shape, f"{r.parameters:,}", count(r.flops)),
+                *(r.kind, r.shape.replace(" ", "\u00a0"), f"{r.parameters:,}", count(r.flops)),
             ]
             for r in found.rows
         ]

@@ -74,9 +74,11 @@ def fit(
                 loop.short_epochs() if loop.runs_several() else loop.epoch()
         finally:
             publish(run)
+        if plan.checkpoints is not None and run.interrupted:
+            plan.checkpoints.end(run, hooks)  # before early stopping puts the best weights back: a resumed run goes on from here
         hooks.on_train_end(run.history.records[-1] if run.history.records else None)
-        publish(run)  # early stopping may have put the best weights back
-        if plan.checkpoints is not None:
+        publish(run)
+        if plan.checkpoints is not None and not run.interrupted:
             plan.checkpoints.end(run, hooks)
     if run.interrupted:
         raise KeyboardInterrupt(
