@@ -108,24 +108,9 @@ def _trace(op: Op, free: int) -> Any:
         args, kwargs = jax.tree.map(
             lambda leaf: specs[leaf] if isinstance(leaf, Node) else leaf, (op.args, op.kwargs), is_leaf=_is_node
         )
-        static = {k: v for k, v in kwargs.items() if not _arrays(v)}
-        return declare(_Fixed(op.target, static), *args, **{k: v for k, v in kwargs.items() if k not in static})[1]
+        return declare(op.target, *args, **kwargs)[1]
     nodes = list(specs)
     return jax.eval_shape(lambda *values: op.call(dict(zip(nodes, values, strict=True))), *specs.values())
-
-
-def _arrays(value: Any) -> bool:
-    return any(isinstance(leaf, jax.ShapeDtypeStruct) or hasattr(leaf, "shape") for leaf in jax.tree.leaves(value))
-
-
-class _Fixed(Module):
-    """A layer with some keyword arguments already said: flags must not be traced as arrays."""
-
-    def __init__(self, layer: Module, said: dict[str, Any]) -> None:
-        self.layer, self.said = layer, said
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        return self.layer(*args, **self.said, **kwargs)
 
 
 def Input(

@@ -81,19 +81,26 @@ def spec_of(value: Any) -> Any:
     return jax.tree.map(one, value)
 
 
-def declare(module: Module, *specs: Any, observer: Callable | None = None, **kwargs: Any) -> tuple[dict[str, Weight], Any]:
+def declare(
+    module: Module, *specs: Any, observer: Callable | None = None, **kwargs: Any
+) -> tuple[dict[str, Weight], Any]:
     """One abstract trace in training mode: every weight by path, and the spec of the output. Computes nothing.
 
-    ``observer(path, module, args, kwargs, y)`` is told of each layer's call, in order.
+    Arrays and specs are traced as shapes; flags, numbers and text are passed on as they are. ``observer(path, module, args,
+    kwargs, y)`` is told of each layer's call, in order.
     """
     building: dict[str, Weight] = {}
+    leaves, structure = jax.tree.flatten((specs, kwargs))
+    traced = [hasattr(leaf, "shape") and hasattr(leaf, "dtype") for leaf in leaves]
 
-    def trace(*args: Any, **kw: Any) -> Any:
+    def trace(*arrays: Any) -> Any:
+        given = iter(arrays)
+        args, kw = structure.unflatten(next(given) if t else leaf for leaf, t in zip(leaves, traced, strict=True))
         call = Call({}, {}, paths_of(module), train=True, key=jax.random.key(0), building=building, observer=observer)
         with opened(call), notes.collecting():
             return module._enter(call, args, kw)
 
-    out = jax.eval_shape(trace, *spec_of(specs), **spec_of(kwargs))
+    out = jax.eval_shape(trace, *spec_of([leaf for leaf, t in zip(leaves, traced, strict=True) if t]))
     return building, out
 
 

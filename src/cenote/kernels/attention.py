@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-MASKED = -1e9  # what Keras adds where attention is not allowed; a row without any place then attends evenly
+MASKED = -1e9  # the logit where attention is not allowed; a row without any allowed place attends evenly, as in Keras
 
 
 def scores(query: jax.Array, key: jax.Array, mask: Any = None) -> jax.Array:
@@ -22,5 +22,5 @@ def scores(query: jax.Array, key: jax.Array, mask: Any = None) -> jax.Array:
     logits = jnp.matmul(query * query.shape[-1] ** -0.5, key.swapaxes(-1, -2))
     logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
     if mask is not None:
-        logits = jnp.where(mask, logits, logits + MASKED)
+        logits = jnp.where(mask, logits, jnp.asarray(MASKED, logits.dtype))
     return jax.nn.softmax(logits).astype(query.dtype)

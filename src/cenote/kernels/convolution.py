@@ -34,6 +34,7 @@ def conv2d(
     >>> conv2d(jnp.ones((1, 5, 5, 1)), jnp.ones((3, 3, 1, 2)), padding="same").shape
     (1, 5, 5, 2)
     """
+    x, kernel = (a.astype(jnp.promote_types(x.dtype, kernel.dtype)) for a in (x, kernel))
     pads = pads_for(x.shape[1:3], kernel.shape[:2], strides, dilation, padding)
     if jax.default_backend() != "cpu":
         return _conv(x, kernel, strides, pads, dilation, groups)

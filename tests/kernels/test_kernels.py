@@ -1,0 +1,122 @@
+"""Kernels against the obvious formulation, and what makes them worth having: no convolution of unusual layout anywhere."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from cenote import layers
+from cenote.kernels import random
+from cenote.kernels.convolution import conv2d
+from cenote.kernels.pooling import average_pool, max_pool
+from cenote.train.epoch import has_foreign_convolution
+
+RNG = np.random.default_rng(0)
+
+
+def draw(*shape):
+    return jnp.asarray(RNG.normal(size=shape).astype("float32"))
+
+
+CONVOLUTIONS = [
+    ((2, 7, 5, 3), (3, 3, 3, 4), {}),
+    ((2, 7, 5, 3), (3, 2, 3, 4), {"strides": (2, 1), "padding": "same"}),
+    ((2, 8, 8, 3), (4, 4, 3, 2), {"strides": (3, 2)}),
+    ((2, 9, 9, 2), (3, 3, 2, 4), {"dilation": (2, 3), "padding": "same"}),
+    ((2, 6, 6, 1), (5, 5, 1, 3), {"padding": "same"}),
+    ((2, 6, 7, 1), (3, 3, 1, 3), {"strides": (2, 2), "padding": "same"}),
+    ((2, 6, 7, 4), (1, 1, 4, 3), {"strides": (2, 2)}),
+    ((2, 6, 7, 4), (3, 3, 2, 6), {"groups": 2}),
+    ((2, 6, 7, 4), (3, 3, 1, 8), {"groups": 4, "strides": (2, 2), "padding": "same"}),
+]
+
+
+@pytest.mark.parametrize(("x", "kernel", "options"), CONVOLUTIONS, ids=str)
+def test_convolution(x, kernel, options):
+    x, kernel = draw(*x), draw(*kernel)
+
+    def obvious(x, kernel):
+        return lax.conv_general_dilated(
+            x,
+            kernel,
+            options.get("strides", (1, 1)),
+            options.get("padding", "valid").upper(),
+            rhs_dilation=options.get("dilation", (1, 1)),
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            feature_group_count=options.get("groups", 1),
+        )
+
+    expected = obvious(x, kernel)
+    mark = draw(*expected.shape)
+    np.testing.assert_allclose(conv2d(x, kernel, **options), expected, atol=1e-4)
+    ours = jax.grad(lambda *a: jnp.vdot(conv2d(*a, **options), mark), (0, 1))(x, kernel)
+    theirs = jax.grad(lambda *a: jnp.vdot(obvious(*a), mark), (0, 1))(x, kernel)
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-3)
+    assert not has_foreign_convolution(jax.grad(lambda *a: jnp.vdot(conv2d(*a, **options), mark), (0, 1)), x, kernel)
+    if options.get("groups", 1) == 1:
+        assert has_foreign_convolution(jax.grad(lambda *a: jnp.vdot(obvious(*a), mark), (0, 1)), x, kernel)
+
+
+@pytest.mark.parametrize("window", [(2, 2), (3, 2)])
+@pytest.mark.parametrize("strides", [(1, 1), (2, 2), (3, 2)])
+@pytest.mark.parametrize("padding", ["valid", "same"])
+def test_pooling(window, strides, padding):
+    x = draw(2, 7, 6, 3)
+    full = ((1, *window, 1), (1, *strides, 1), padding.upper())
+
+    def obvious_max(x):
+        return lax.reduce_window(x, -jnp.inf, lax.max, *full)
+
+    def obvious_mean(x):
+        return lax.reduce_window(x, 0.0, lax.add, *full) / lax.reduce_window(jnp.ones_like(x), 0.0, lax.add, *full)
+
+    for ours, obvious in ((max_pool, obvious_max), (average_pool, obvious_mean)):
+        y = obvious(x)
+        mark = draw(*y.shape)
+        np.testing.assert_allclose(ours(x, window, strides, padding), y, atol=1e-6)
+        a = jax.grad(lambda x, f=ours, m=mark: jnp.vdot(f(x, window, strides, padding), m))(x)
+        b = jax.grad(lambda x, f=obvious, m=mark: jnp.vdot(f(x), m))(x)
+        np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+def test_ties_in_a_window_send_the_gradient_to_one_place():
+    x = jnp.zeros((1, 4, 4, 1))
+    grad = jax.grad(lambda x: max_pool(x, (2, 2), (2, 2)).sum())(x)
+    assert float(grad.sum()) == 4 and set(np.unique(grad)) == {0.0, 1.0}
+
+
+def test_random_bits_are_even_and_independent():
+    from scipy import stats
+
+    keys = [jax.random.fold_in(jax.random.key(3), i) for i in range(8)]
+    draws = [np.asarray(random.bits(k, (250, 400))) for k in keys]
+    for bits in draws[:4]:
+        for shift in (0, 8, 16, 24):  # every byte of the word
+            counts = np.bincount(((bits >> shift) & 255).ravel(), minlength=256)
+            assert stats.chisquare(counts).pvalue > 1e-4
+    unit = [d.ravel() / 2**32 - 0.5 for d in draws]
+    bound = 5 / np.sqrt(unit[0].size)
+    for a, b in zip(unit, unit[1:], strict=False):  # the steps of a run, the layers of a model
+        assert abs(np.corrcoef(a, b)[0, 1]) < bound
+    for lag in (1, 2, 400, 401):  # neighbours in a row, in a column
+        assert abs(np.corrcoef(unit[0][:-lag], unit[0][lag:])[0, 1]) < bound
+    masks = np.array([np.asarray(random.dropout(jnp.ones((250, 400)), 0.25, k)) > 0 for k in keys])
+    assert np.allclose(masks.mean((1, 2)), 0.75, atol=5 * np.sqrt(0.75 * 0.25 / 1e5))
+    # How often a unit is dropped in 8 steps must be binomial, or some units would never learn.
+    counts = np.bincount((~masks).sum(0).ravel(), minlength=9)
+    expected = stats.binom(8, 0.25).pmf(np.arange(9)) * counts.sum()
+    assert stats.chisquare(counts, expected * counts.sum() / expected.sum()).pvalue > 1e-4
+
+
+def test_a_model_of_our_layers_is_fused():
+    import cenote as cn
+
+    model = cn.Sequential(
+        [layers.Conv2D(4, 3, strides=2), layers.Conv2D(4, 3, padding="same", dilation_rate=2), layers.Flatten(), layers.Dense(1)]
+    )
+    model.compile("sgd", "mse")
+    x, y = np.zeros((4, 9, 9, 2), "float32"), np.zeros((4, 1), "float32")
+    trainer = model._prepare(x, y)
+    assert trainer.fuses(trainer.step, model._start(trainer), trainer.new_totals(), {"x": x, "y": y, "w": None})

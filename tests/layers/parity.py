@@ -1,0 +1,79 @@
+"""Our layers beside Keras's: the same weights, then the same outputs, gradients and state."""
+
+import jax
+import jax.numpy as jnp
+import keras
+import numpy as np
+
+from cenote.core import apply, declare
+
+NAMES = {"gamma": "scale", "beta": "bias", "moving_mean": "mean", "moving_variance": "var", "embeddings": "table"}
+PARTS = {"query": "query.", "key": "key.", "value": "value.", "attention_output": "output."}
+RNG = np.random.default_rng(0)
+
+
+def draw(*shape):
+    return RNG.normal(size=shape).astype("float32")
+
+
+def our_name(weight) -> str:
+    parts = weight.path.split("/")
+    prefix = next((PARTS[p] for p in parts if p in PARTS), "")
+    return prefix + NAMES.get(parts[-1], parts[-1])
+
+
+def compare(ours, theirs, *inputs, train=False, atol=2e-5, call=None, **options):
+    """Assert that outputs, gradients by inputs and weights, and written state are the same; return our outputs."""
+    theirs_call = {**options, **(call or {})}
+    theirs(*map(jnp.asarray, inputs), **theirs_call)  # builds
+    values = {}
+    for weight in theirs.weights:
+        value = np.asarray(weight.value)
+        if not np.issubdtype(value.dtype, np.floating):
+            continue  # a seed generator's state
+        fresh = draw(*value.shape) * 0.5
+        values[our_name(weight)] = np.abs(fresh) + 0.5 if weight.path.endswith("variance") else fresh
+        weight.assign(values[our_name(weight)])
+    weights, _ = declare(ours, *inputs, **options)
+    assert {k: w.shape for k, w in weights.items()} == {k: v.shape for k, v in values.items()}
+    params = {k: jnp.asarray(values[k]) for k, w in weights.items() if w.kind == "param"}
+    state = {k: jnp.asarray(values[k]) for k, w in weights.items() if w.kind == "state"}
+    floating = [i for i, x in enumerate(inputs) if np.issubdtype(x.dtype, np.floating)]
+
+    def our_run(params, floats):
+        given = [floats[floating.index(i)] if i in floating else x for i, x in enumerate(inputs)]
+        return apply(ours, params, state, *given, train=train, key=0, **options)
+
+    fixed = [v.value for v in theirs.non_trainable_variables]
+    trained = [v.value for v in theirs.trainable_variables]
+    extra = {"training": train} if "training" in theirs._call_signature.parameters else {}
+
+    def their_run(trained, floats):
+        given = [floats[floating.index(i)] if i in floating else jnp.asarray(x) for i, x in enumerate(inputs)]
+        return theirs.stateless_call(trained, fixed, *given, **theirs_call, **extra)
+
+    floats = [jnp.asarray(inputs[i]) for i in floating]
+    y, new_state = our_run(params, floats)
+    expected, their_state = their_run(trained, floats)
+    marks = jax.tree.map(lambda leaf: jnp.asarray(draw(*leaf.shape)), expected)
+
+    def scalar(run):
+        return lambda *a: sum(jnp.vdot(p, m) for p, m in zip(jax.tree.leaves(run(*a)[0]), jax.tree.leaves(marks), strict=True))
+
+    for a, b in zip(jax.tree.leaves(y), jax.tree.leaves(expected), strict=True):
+        assert a.shape == b.shape
+        np.testing.assert_allclose(a, b, atol=atol, rtol=1e-4)
+    mine = jax.jit(jax.grad(scalar(our_run), (0, 1)))(params, floats)
+    other = jax.jit(jax.grad(scalar(their_run), (0, 1)))(trained, floats)
+    names = [our_name(v) for v in theirs.trainable_variables]
+    for name, grad in zip(names, other[0], strict=True):
+        np.testing.assert_allclose(mine[0][name], grad, atol=10 * atol, rtol=1e-3, err_msg=f"gradient of {name}")
+    for a, b in zip(mine[1], other[1], strict=True):
+        np.testing.assert_allclose(a, b, atol=10 * atol, rtol=1e-3, err_msg="gradient of an input")
+    for variable, value in zip(theirs.non_trainable_variables, their_state, strict=True):
+        if np.issubdtype(np.asarray(value).dtype, np.floating):
+            np.testing.assert_allclose(new_state[our_name(variable)], value, atol=atol, err_msg=our_name(variable))
+    return y
+
+
+__all__ = ["compare", "draw", "keras"]
