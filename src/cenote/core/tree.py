@@ -217,7 +217,10 @@ def adopt(module: Module, weights: dict[str, Weight]) -> None:
     owners = members(module)
     by_owner: dict[str, dict[str, Weight]] = {}
     for path, weight in weights.items():
-        owner, _, name = path.rpartition(".")
+        owner, name = path.rpartition(".")[::2]
+        while owner not in owners:  # a weight's own name may hold dots, as those of foreign models do
+            owner, _, more = owner.rpartition(".")
+            name = f"{more}.{name}"
         by_owner.setdefault(owner, {})[name] = weight
     for owner, declared_ones in by_owner.items():
         owners[owner]._weights, owners[owner]._arrays = declared_ones, {}
