@@ -1,0 +1,153 @@
+"""The functional graph: several inputs and outputs, shared layers, nested models, feeding and fetching any node."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import cenote as cn
+from cenote import layers, losses
+from cenote.core import Graph, Input, weights_of
+
+RNG = np.random.default_rng(0)
+A, B = (RNG.normal(size=(5, 3)).astype("float32") for _ in range(2))
+
+
+@pytest.fixture(scope="module")
+def two():
+    a, b = Input((3,), name="a"), Input((3,), name="b")
+    shared = layers.Dense(4, "tanh", name="shared")
+    h, g = shared(a), shared(b)
+    total = layers.Dense(2, name="out")(h + 2 * g)
+    return Graph({"a": a, "b": b}, {"total": total, "inner": h}), h, g, total
+
+
+def test_shared_layers_have_one_set_of_weights(two):
+    graph, *_ = two
+    graph.build()
+    params, state = weights_of(graph)
+    assert list(params) == ["layers.shared.kernel", "layers.shared.bias", "layers.out.kernel", "layers.out.bias"]
+    y = graph({"a": A, "b": B})
+    k, b, ok, ob = params.values()
+    expected = (np.tanh(A @ k + b) + 2 * np.tanh(B @ k + b)) @ ok + ob
+    assert np.allclose(y["total"], expected, atol=1e-5) and y["inner"].shape == (5, 4)
+
+
+def test_any_node_is_fed_and_fetched_by_object_or_name(two):
+    graph, h, g, total = two
+    both = graph.run([total, "shared"], {"a": A, "b": B})
+    inner = graph.run({"h": h, "g": g}, {"a": A, "b": B})
+    assert np.allclose(graph.run("out", {h: inner["h"], g: inner["g"]}), both[0], atol=1e-6)
+    assert np.allclose(both[1], inner["h"]) and isinstance(both[0], np.ndarray)
+
+
+def test_mistakes_are_named(two):
+    graph, *_ = two
+    with pytest.raises(ValueError, match=r"node 'b' must be fed"):
+        graph.run("out", {"a": A})
+    with pytest.raises(ValueError, match=r"node 'a' takes shape \(None, 3\), but an array of shape \(5, 2\)"):
+        graph.run("out", {"a": A[:, :2], "b": B})
+    with pytest.raises(ValueError, match=r"unknown node of the graph 'outt': did you mean 'out'"):
+        graph.run("outt", {"a": A})
+    with pytest.raises(ValueError, match="has an input 'b' that was not given"):
+        graph({"a": A})
+    a, b = Input((3,), name="a"), Input((3,), name="lost")
+    with pytest.raises(ValueError, match="depend on input 'lost'"):
+        Graph(a, a + b)
+    with pytest.raises(TypeError, match=r"begin with cenote.Input"):
+        Graph(A, A)
+    with pytest.raises(TypeError, match="has no value while the graph is being built"):
+        bool(a)
+    with pytest.raises(ValueError, match="needs the shape of one example"):
+        Input()
+    with pytest.raises(ValueError, match="Dense takes"):
+        layers.Dense(2)(Input(()))
+
+
+def test_operators_and_indexing():
+    a, b = Input((3,), name="a"), Input((3,), name="b")
+    results = {
+        "sum": a + b,
+        "less": 1 - a,
+        "scaled": a * 2 / (b**2 + 1),
+        "negative": -abs(a),
+        "column": a[:, 0],
+        "part": a[..., 1:],
+        "product": a @ b[0],
+        "larger": a > b,
+    }
+    got = Graph([a, b], results).run(results, {a: A, b: B})
+    expected = {
+        "sum": A + B,
+        "less": 1 - A,
+        "scaled": A * 2 / (B**2 + 1),
+        "negative": -abs(A),
+        "column": A[:, 0],
+        "part": A[..., 1:],
+        "product": A @ B[0],
+        "larger": A > B,
+    }
+    for name, value in expected.items():
+        np.testing.assert_allclose(got[name], value, rtol=1e-5, atol=1e-6, err_msg=name)
+
+
+def test_free_sizes_are_none():
+    words = Input((None, 4), name="words")
+    node = layers.LSTM(3, return_sequences=True)(words)
+    assert node.shape == (None, None, 3)
+    pair = layers.LSTM(3, return_state=True)(words)
+    assert [n.shape for n in pair] == [(None, 3)] * 3
+    graph = Graph(words, node).build()
+    assert [graph(np.zeros((2, time, 4), "float32")).shape for time in (1, 5)] == [(2, 1, 3), (2, 5, 3)]
+
+
+def test_models_nest():
+    inner = cn.Sequential([layers.Dense(4, "relu"), layers.Dense(3)])
+    a = Input((3,))
+    model = cn.Model(a, inner(inner(a)))
+    assert list(model.params) == [f"layers.sequential.layers.{i}.{w}" for i in (0, 1) for w in ("kernel", "bias")]
+    assert np.allclose(model.predict(A), inner.predict(inner.predict(A)), atol=1e-5)
+    outer = cn.Model(b := Input((3,)), layers.Dense(1)(model(b)))
+    assert outer.predict(A).shape == (5, 1)
+
+
+def test_a_graph_passes_through_jit_with_its_own_weights(two):
+    graph, *_ = two
+    graph.build()
+    x = {"a": A, "b": B}
+    doubled = jax.tree.map(lambda w: 2 * w, graph)
+    assert np.allclose(jax.jit(lambda g: g(x)["total"])(graph), graph(x)["total"], atol=1e-6)
+    assert not np.allclose(doubled(x)["total"], graph(x)["total"])
+
+
+def test_training_by_feeding_and_fetching_is_training():
+    x, y = Input((3,), name="x"), Input((), name="y", dtype="int32")
+    logits = layers.Dense(4, name="dense")(x)
+    loss = losses.sparse_categorical_crossentropy(y, logits, from_logits=True)
+    train = cn.optimizers.Adam(0.05).minimize(loss)
+    graph = Graph([x, y], logits, also=[loss, train]).build()
+    model = cn.Sequential([layers.Dense(4)])
+    model.compile(cn.optimizers.Adam(0.05), losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.build(A)
+    model.set_weights(list(weights_of(graph)[0].values()))
+    labels = np.array([0, 1, 2, 3, 1], "int32")
+    for step in range(1, 6):
+        number, values = graph.run([train, loss], {"x": A, "y": labels})
+        assert number == step
+        assert np.isclose(values.mean(), model.train_on_batch(A, labels), rtol=1e-5)
+    for ours, theirs in zip(weights_of(graph)[0].values(), model.params.values(), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+    other = cn.optimizers.SGD(0.1).minimize(loss)
+    with pytest.raises(ValueError, match="one training node at a time"):
+        Graph([x, y], logits, also=[train, other]).run([train, other], {"x": A, "y": labels})
+
+
+def test_functions_become_nodes():
+    from cenote.core import graph_function
+
+    @graph_function
+    def squash(a, *, by):
+        return jnp.tanh(a) * by
+
+    a = Input((3,))
+    assert np.allclose(Graph(a, squash(a, by=2.0)).run(squash(a, by=2.0), {a: A}), np.tanh(A) * 2, atol=1e-6)
