@@ -55,9 +55,7 @@ def start(peer: str, workload: str, pythons: dict[str, str]) -> subprocess.Popen
     if peer.startswith("keras-"):
         env["KERAS_BACKEND"] = {"tf": "tensorflow"}.get(peer[6:], peer[6:])
     command = [pythons.get(peer, sys.executable), __file__, "--worker", peer, workload]
-    return subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env
-    )
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
 
 
 def answer(process: subprocess.Popen) -> object:
@@ -130,7 +128,8 @@ def main() -> None:
     if strangers:
         parser.error(f"no workload called {', '.join(strangers)}; there are {', '.join(WORKLOADS)}")
     pythons = dict(item.split("=", 1) for item in args.python)
-    head = f"{date.today()}, {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {args.rounds} rounds"
+    machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    head = f"{date.today()}, {machine}, {args.rounds} rounds"
     tables = [f"# Side by side\n\n{head}. Ratios above 1: Cenote is faster.\n"]
     for workload in args.workloads or list(WORKLOADS):
         text = table(workload, measure(workload, args.peers, args.rounds, pythons))

@@ -45,7 +45,9 @@ def test_wrong_width_into_a_built_layer(trained):
 def test_label_outside_the_classes(trained):
     labels = LABELS.copy()
     labels[7] = 5
-    with pytest.raises(ValueError, match=r"y\[7\] is the label 5, but the output has 3 classes, 0 to 2 \(1 such labels\).*6 units"):
+    with pytest.raises(
+        ValueError, match=r"y\[7\] is the label 5, but the output has 3 classes, 0 to 2 \(1 such labels\).*6 units"
+    ):
         trained.fit(X, labels, verbose=0)
     with pytest.raises(ValueError, match=r"y\[7\] is the label 5"):
         trained.evaluate(X, labels, verbose=0)
@@ -72,7 +74,9 @@ def test_nan_in_the_loss_keeps_the_weights_of_the_epoch_before():
     model = cn.Sequential([layers.Dense(1)])
     model.compile(cn.optimizers.SGD(1e18), "mse")
     model.build(X)
-    with pytest.raises(FloatingPointError, match=r"the loss became (nan|inf) in epoch 1.*learning rate 1e\+18.*lower the learning"):
+    with pytest.raises(
+        FloatingPointError, match=r"the loss became (nan|inf) in epoch 1.*learning rate 1e\+18.*lower the learning"
+    ):
         model.fit(X, X.sum(1, keepdims=True), epochs=20, batch_size=4, verbose=0)
     assert all(np.isfinite(w).all() for w in model.get_weights())
 
@@ -94,7 +98,12 @@ def test_a_string_array(trained):
 @pytest.mark.parametrize(
     ("what", "slip", "meant", "go"),
     [
-        ("loss", "sparse_categorical_crosentropy", "sparse_categorical_crossentropy", lambda n: classifier().compile("adam", n)),
+        (
+            "loss",
+            "sparse_categorical_crosentropy",
+            "sparse_categorical_crossentropy",
+            lambda n: classifier().compile("adam", n),
+        ),
         ("optimizer", "adm", "adam", lambda n: classifier().compile(n, "mse")),
         ("activation", "rleu", "relu", lambda n: layers.Dense(3, activation=n)),
         ("metric", "acuracy", "accuracy", lambda n: classifier().compile("adam", "mse", metrics=[n])),
@@ -117,7 +126,9 @@ def test_a_model_called_before_it_is_built():
 
 
 def test_float_labels_into_sparse_crossentropy(trained):
-    with pytest.raises(ValueError, match=r"y holds the float 0\.5, but sparse_categorical_crossentropy wants whole class numbers"):
+    with pytest.raises(
+        ValueError, match=r"y holds the float 0\.5, but sparse_categorical_crossentropy wants whole class numbers"
+    ):
         trained.fit(X, LABELS + 0.5, verbose=0)
     trained.fit(X, LABELS.astype("float32"), verbose=0)  # whole numbers in floats are what many files give
 

@@ -141,9 +141,7 @@ def test_totals_of_batches_add_up_to_the_whole():
 @pytest.mark.parametrize("name", ["binary", "categorical", "sparse_categorical"])
 def test_far_logits_give_finite_slopes(name, where):
     x = jnp.array([[1000.0, -1000.0], [-1000.0, 1000.0]])
-    y = {"binary": [[0.0, 1.0], [0.0, 1.0]], "categorical": [[0.0, 1.0], [0.0, 1.0]], "sparse_categorical": [1, 1]}[
-        name
-    ]
+    y = {"binary": [[0.0, 1.0], [0.0, 1.0]], "categorical": [[0.0, 1.0], [0.0, 1.0]], "sparse_categorical": [1, 1]}[name]
     link = activations.sigmoid if name == "binary" else activations.softmax
     loss = losses.get(name + "_crossentropy")
     from_logits = type(loss)(from_logits=True)
@@ -187,9 +185,7 @@ def test_half_precision_is_summed_in_full():
 
 
 def test_own_functions_and_classes():
-    assert losses.get(lambda y_true, y_pred: jnp.mean(jnp.abs(y_true - y_pred)))(
-        REAL, REAL + 1
-    ).item() == pytest.approx(1)
+    assert losses.get(lambda y_true, y_pred: jnp.mean(jnp.abs(y_true - y_pred)))(REAL, REAL + 1).item() == pytest.approx(1)
 
     class Own(losses.Loss):
         def call(self, y_true, y_pred):

@@ -102,7 +102,7 @@ def test_functions_travel_by_name_or_not_at_all(tmp_path):
     assert np.array_equal(again.predict(X), model.predict(X))
     nameless = cn.Sequential([layers.Dense(3, activation=lambda x: x * 2)])
     nameless.build(X)
-    with pytest.raises(ValueError, match="a function without a name.*define it with def"):
+    with pytest.raises(ValueError, match=r"a function without a name.*define it with def"):
         nameless.save(tmp_path / "n.cenote")
 
 

@@ -74,9 +74,7 @@ def load_tensors(path: str | os.PathLike, *, kind: str) -> tuple[dict[str, np.nd
 
     path = Path(path)
     if not path.exists():
-        raise FileNotFoundError(
-            f"there is no file {path}" + ("" if path.parent.exists() else f" (nor a folder {path.parent})")
-        )
+        raise FileNotFoundError(f"there is no file {path}" + ("" if path.parent.exists() else f" (nor a folder {path.parent})"))
     data = path.read_bytes()
     metadata = _metadata(path, data)
     try:

@@ -141,9 +141,7 @@ class STFT(Initializer):
     [[1.0, 1.0, 1.0], [1.0, 0.0, -1.0]]
     """
 
-    def __init__(
-        self, side: str = "real", window: Any = "hann", scaling: str | None = "density", periodic: bool = False
-    ):
+    def __init__(self, side: str = "real", window: Any = "hann", scaling: str | None = "density", periodic: bool = False):
         if side not in ("real", "imag"):
             raise ValueError(f"side={side!r}: give 'real' or 'imag'")
         if scaling not in ("density", "spectrum", None):
@@ -247,9 +245,7 @@ class VarianceScaling(Initializer):
             raise ValueError(f"mode={mode!r}: give 'fan_in', 'fan_out' or 'fan_avg'")
         distribution = {"normal": "truncated_normal"}.get(distribution.lower(), distribution.lower())
         if distribution not in ("truncated_normal", "untruncated_normal", "uniform"):
-            raise ValueError(
-                f"distribution={distribution!r}: give 'truncated_normal', 'untruncated_normal' or 'uniform'"
-            )
+            raise ValueError(f"distribution={distribution!r}: give 'truncated_normal', 'untruncated_normal' or 'uniform'")
         self.scale, self.mode, self.distribution, self.seed = scale, mode, distribution, seed
         self.input_axes, self.output_axes = input_axes, output_axes
 

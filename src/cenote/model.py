@@ -53,20 +53,29 @@ class Model(Layer):
     """
 
     stop_training = False
-    info: dict[str, Any]
+    info: dict[str, Any]  # whatever should travel with the model: class names, the kind of input
+    _spec: Any  # what one call takes
+    _compiled: dict[str, Any] | None
+    _trainer: Trainer | None
+    _kept: TrainState | None  # optimizer state and step, kept between calls
+    _predictors: dict[Any, Any]
+    _places: Places | None
+    _outputs_seen: dict[Any, Any]
+    _freezes_seen: int
 
     def __new__(cls, *args: Any, **kwargs: Any):
+        kind: Any = cls
         if cls is Model and (args or "inputs" in kwargs):
-            from .networks import Functional as cls
-        self = super().__new__(cls, *args, **kwargs)
+            from .networks import Functional as kind
+        self: Any = super().__new__(kind, *args, **kwargs)
         self.info = {}
-        self._spec: Any = None  # what one call takes
-        self._compiled: dict[str, Any] | None = None
-        self._trainer: Trainer | None = None
-        self._kept: TrainState | None = None  # optimizer state and step, kept between calls
-        self._predictors: dict[Any, Any] = {}
-        self._places: Places | None = None
-        self._outputs_seen: dict[Any, Any] = {}
+        self._spec = None
+        self._compiled = None
+        self._trainer = None
+        self._kept = None
+        self._predictors = {}
+        self._places = None
+        self._outputs_seen = {}
         self._freezes_seen = -1
         return self
 
@@ -190,8 +199,8 @@ class Model(Layer):
             self.compile(**chosen)
             print(said)
         assert self._compiled is not None
-        thawed = self._trainer is not None and self._freezes_seen != Module._freezes
-        if thawed and trained_names(self._trainer.weights) != trained_names(declared(self)):
+        old = self._trainer if self._freezes_seen != Module._freezes else None
+        if old is not None and trained_names(old.weights) != trained_names(declared(self)):
             self._trainer = self._kept = None
         if self._trainer is None:
             self._trainer = Trainer(self._pure, self._outputs_for(x, y), self.optimizer, declared(self))
@@ -322,8 +331,9 @@ class Model(Layer):
 
     def _publish(self, run: Any) -> None:
         """Put the run's weights into the model, in arrays of its own."""
-        self._kept = run.state.copy()
-        self._put({**self._kept.params, **self._kept.state})
+        kept: TrainState = run.state.copy()
+        self._kept = kept
+        self._put({**kept.params, **kept.state})
 
     def _validation_feed(self, data: Any, batch_size: int | None) -> Any:
         if is_iterable_of_batches(data):

@@ -64,9 +64,7 @@ class Optimizer(Configurable):
         self.clipnorm, self.clipvalue, self.global_clipnorm = clipnorm, clipvalue, global_clipnorm
         clips = {"clipnorm": clipnorm, "clipvalue": clipvalue, "global_clipnorm": global_clipnorm}
         if sum(c is not None for c in clips.values()) > 1:
-            raise ValueError(
-                f"{type(self).__name__}: give only one of clipnorm, clipvalue, global_clipnorm; got {clips}"
-            )
+            raise ValueError(f"{type(self).__name__}: give only one of clipnorm, clipvalue, global_clipnorm; got {clips}")
 
     @property
     def learning_rate(self) -> Any:
@@ -108,9 +106,7 @@ class Optimizer(Configurable):
 
     def step(self, g: jax.Array, p: jax.Array, slots: Slots, scalars: dict[str, jax.Array]) -> tuple[jax.Array, Slots]:
         """What to add to a parameter, and its new slots."""
-        raise NotImplementedError(
-            f"{type(self).__name__} has no step(self, g, p, slots, scalars): write the rule there"
-        )
+        raise NotImplementedError(f"{type(self).__name__} has no step(self, g, p, slots, scalars): write the rule there")
 
     # -- the pure pair -------------------------------------------------------------------------------------------------
 

@@ -183,8 +183,8 @@ class _Writer:
         if callable(value):
             return {"function": _function_name(value, where)}
         raise ValueError(
-            f"{where} is a {type(value).__name__} ({value!r}), which cannot be written into a model file: give numbers, text, arrays, "
-            f"layers, or named functions to constructors"
+            f"{where} is a {type(value).__name__} ({value!r}), which cannot be written into a model file: give numbers, text, "
+            f"arrays, layers, or named functions to constructors"
         )
 
     def _module(self, module: Module, where: str) -> Any:
@@ -225,8 +225,8 @@ def _function_name(function: Callable, where: str) -> str:
     name = getattr(function, "__name__", "")
     if not name.isidentifier():
         raise ValueError(
-            f"{where} is {function!r}, a function without a name, which cannot be written into a model file: define it with def and "
-            f"pass it to cn.load(path, custom_objects={{'its_name': its_name}})"
+            f"{where} is {function!r}, a function without a name, which cannot be written into a model file: define it with "
+            f"def and pass it to cn.load(path, custom_objects={{'its_name': its_name}})"
         )
     return name
 

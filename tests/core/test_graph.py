@@ -25,7 +25,7 @@ def two():
 def test_shared_layers_have_one_set_of_weights(two):
     graph, *_ = two
     graph.build()
-    params, state = weights_of(graph)
+    params, _state = weights_of(graph)
     assert list(params) == ["layers.shared.kernel", "layers.shared.bias", "layers.out.kernel", "layers.out.bias"]
     y = graph({"a": A, "b": B})
     k, b, ok, ob = params.values()

@@ -153,7 +153,9 @@ def test_a_layer_made_in_forward_or_left_out_has_no_home():
         Module()(X)
 
 
-@pytest.mark.parametrize("transform", [jax.checkpoint, lambda f: jax.vmap(f), lambda f: jax.jit(f)], ids=["remat", "vmap", "jit"])
+@pytest.mark.parametrize(
+    "transform", [jax.checkpoint, lambda f: jax.vmap(f), lambda f: jax.jit(f)], ids=["remat", "vmap", "jit"]
+)
 def test_state_written_inside_a_transformation_of_ones_own_is_refused_at_once(transform):
     class Wrapped(Module):
         def __init__(self):
@@ -162,7 +164,9 @@ def test_state_written_inside_a_transformation_of_ones_own_is_refused_at_once(tr
         def forward(self, x):
             return transform(lambda row: self.center(row.reshape(-1, 3)))(x)
 
-    with pytest.raises(RuntimeError, match=r"writing the state 'center.mean' inside a jax.checkpoint.*Remat, Repeat or Ensemble"):
+    with pytest.raises(
+        RuntimeError, match=r"writing the state 'center.mean' inside a jax.checkpoint.*Remat, Repeat or Ensemble"
+    ):
         Wrapped().init(0, X)
 
 

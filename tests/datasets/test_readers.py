@@ -259,8 +259,7 @@ def test_npz_bombs_and_damage(tmp_path):
         "empty": b"",
         "magic": b"\x93NUMPX\x01\x00",
         "header": b"\x93NUMPY\x01\x00\x03\x00__(",
-        "dates": b"\x93NUMPY\x01\x00\x40\x00{'descr': '<M8[s]', 'fortran_order': False, 'shape': (0,), }".ljust(73)
-        + b"\n",
+        "dates": b"\x93NUMPY\x01\x00\x40\x00{'descr': '<M8[s]', 'fortran_order': False, 'shape': (0,), }".ljust(73) + b"\n",
     }.items():
         with pytest.raises(BadFile, match=f"{name}.npz: not an array"):
             archive.read_npz(npz(tmp_path / f"{name}.npz", x=data), 10**6)

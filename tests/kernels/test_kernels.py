@@ -1,5 +1,7 @@
 """Kernels against the obvious formulation, and what makes them worth having: no convolution of unusual layout anywhere."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -98,7 +100,7 @@ def test_random_bits_are_even_and_independent():
             assert stats.chisquare(counts).pvalue > 1e-4
     unit = [d.ravel() / 2**32 - 0.5 for d in draws]
     bound = 5 / np.sqrt(unit[0].size)
-    for a, b in zip(unit, unit[1:], strict=False):  # the steps of a run, the layers of a model
+    for a, b in itertools.pairwise(unit):  # the steps of a run, the layers of a model
         assert abs(np.corrcoef(a, b)[0, 1]) < bound
     for lag in (1, 2, 400, 401):  # neighbours in a row, in a column
         assert abs(np.corrcoef(unit[0][:-lag], unit[0][lag:])[0, 1]) < bound
@@ -114,7 +116,12 @@ def test_a_model_of_our_layers_is_fused():
     import cenote as cn
 
     model = cn.Sequential(
-        [layers.Conv2D(4, 3, strides=2), layers.Conv2D(4, 3, padding="same", dilation_rate=2), layers.Flatten(), layers.Dense(1)]
+        [
+            layers.Conv2D(4, 3, strides=2),
+            layers.Conv2D(4, 3, padding="same", dilation_rate=2),
+            layers.Flatten(),
+            layers.Dense(1),
+        ]
     )
     model.compile("sgd", "mse")
     x, y = np.zeros((4, 9, 9, 2), "float32"), np.zeros((4, 1), "float32")

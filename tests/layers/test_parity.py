@@ -193,9 +193,7 @@ def test_masks_travel_from_the_embedding_as_in_keras():
     ours = cn.Sequential(
         [layers.Embedding(5, 4, mask_zero=True), layers.Dropout(0.5), layers.LSTM(4, return_sequences=True), layers.GRU(3)]
     )
-    theirs = keras.Sequential(
-        [K.Embedding(5, 4, mask_zero=True), K.Dropout(0.5), K.LSTM(4, return_sequences=True), K.GRU(3)]
-    )
+    theirs = keras.Sequential([K.Embedding(5, 4, mask_zero=True), K.Dropout(0.5), K.LSTM(4, return_sequences=True), K.GRU(3)])
     theirs(words)
     ours.build(words)
     ours.set_weights([w for w in theirs.get_weights() if w.dtype == np.float32])

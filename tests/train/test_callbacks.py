@@ -69,9 +69,7 @@ def play(callbacks, logs, run=None, chunks=1, memory=None, until=None):
             for chunk in range(chunks):
                 run.state.step += run.steps // chunks
                 run.examples += run.steps // chunks * run.batch_size
-                hooks.on_chunk_end(
-                    (chunk + 1) * run.steps // chunks, {k: v for k, v in epoch_logs.items() if k[:4] != "val_"}
-                )
+                hooks.on_chunk_end((chunk + 1) * run.steps // chunks, {k: v for k, v in epoch_logs.items() if k[:4] != "val_"})
             run.weight = np.full(1, run.epoch)
             run.history.add(run, epoch_logs)
             hooks.on_epoch_end(run.epoch, epoch_logs)
@@ -126,12 +124,8 @@ def wandering(seed, count=30):
     """A validation loss that falls, then rises, with plateaus (two decimals, so that equal values occur)."""
     random = np.random.default_rng(seed)
     x = np.arange(count)
-    loss = (
-        1 / (1 + 0.3 * x) + 0.004 * np.maximum(0, x - random.integers(5, 25)) ** 1.5 + 0.05 * random.normal(size=count)
-    )
-    return [
-        {"loss": float(np.float32(v)), "val_loss": round(float(v), 2), "val_accuracy": 1 - float(v) / 2} for v in loss
-    ]
+    loss = 1 / (1 + 0.3 * x) + 0.004 * np.maximum(0, x - random.integers(5, 25)) ** 1.5 + 0.05 * random.normal(size=count)
+    return [{"loss": float(np.float32(v)), "val_loss": round(float(v), 2), "val_accuracy": 1 - float(v) / 2} for v in loss]
 
 
 EARLY = [
@@ -259,9 +253,7 @@ def test_killed_at_any_epoch_and_resumed_it_ends_as_if_never_stopped(kind, seed,
         second, late_rates, end = play(make(tmp_path / "cut"), logs, run=rewound(first, kill), memory=kept)
         assert early_rates + late_rates == rates
         assert second.weight == whole.weight and second.stop_reason == whole.stop_reason
-        assert {k: v for k, v in end.items() if "record" not in k} == {
-            k: v for k, v in memory.items() if "record" not in k
-        }
+        assert {k: v for k, v in end.items() if "record" not in k} == {k: v for k, v in memory.items() if "record" not in k}
     if kind == "csv":
         assert (tmp_path / "cut" / "log.csv").read_bytes() == (tmp_path / "whole" / "log.csv").read_bytes()
 
@@ -476,7 +468,7 @@ def test_models_are_saved_every_so_many_steps_across_epochs(keras, tmp_path):
     play(callback, logs, Run(3, model=model), chunks=10)
 
     class Theirs(KerasModel):
-        paths: list[str] = []  # noqa: RUF012
+        paths: list[str] = []
 
         def save(self, path, overwrite=True):
             self.paths.append(path)

@@ -98,8 +98,6 @@ def test_a_callback_for_batches_hears_of_each(digits):
 
 def test_a_real_model_is_saved_when_it_is_better(digits, tmp_path):
     model = net()
-    model.fit(
-        **digits, epochs=2, callbacks=ModelCheckpoint(tmp_path / "best.cenote", "val_accuracy", save_best_only=True)
-    )
+    model.fit(**digits, epochs=2, callbacks=ModelCheckpoint(tmp_path / "best.cenote", "val_accuracy", save_best_only=True))
     again = cn.load(tmp_path / "best.cenote", custom_objects={"Net": Net})
     np.testing.assert_array_equal(again.predict(digits["x"][:8]), model.predict(digits["x"][:8]))

@@ -25,7 +25,8 @@ PROGRAM = textwrap.dedent(
     rng = np.random.default_rng(0)
     x = rng.normal(size=(4000, 32)).astype("float32")
     y = (x[:, :5].sum(1) > 0).astype("int32")
-    model = cn.Sequential([layers.Dense(64, "relu"), layers.BatchNormalization(), layers.Dropout(0.3), layers.Dense(2, "softmax")])
+    body = [layers.Dense(64, "relu"), layers.BatchNormalization(), layers.Dropout(0.3)]
+    model = cn.Sequential([*body, layers.Dense(2, "softmax")])
     model.compile(cn.optimizers.Adam(0.01), "sparse_categorical_crossentropy", ["accuracy"], seed=3)
     history = model.fit(x, y, batch_size=7, epochs=6, verbose=0, validation_data=(x[:500], y[:500]),
                         callbacks=[cn.callbacks.ReduceLROnPlateau(patience=1), cn.callbacks.EarlyStopping(patience=50)],

@@ -185,7 +185,9 @@ def test_a_foreign_convolution_runs_step_by_step_with_the_same_numbers():
         model.set_weights({next(iter(model.params)): start})
         history = model.fit(x, y, batch_size=8, epochs=3, shuffle=False, verbose=0, validation_data=(x, y)).history
         trainer = model._trainer
-        assert trainer.fuses(trainer.step, model._kept, trainer.new_totals(), {"x": x, "y": y, "w": None}) == (start is not kernel)
+        assert trainer.fuses(trainer.step, model._kept, trainer.new_totals(), {"x": x, "y": y, "w": None}) == (
+            start is not kernel
+        )
         found.append(history)
     for name in found[0]:
         np.testing.assert_allclose(found[0][name], found[1][name], rtol=1e-4)
@@ -225,7 +227,7 @@ def test_callbacks_see_the_weights_of_the_moment():
 
 def test_single_batches():
     model = classifier()
-    loss, accuracy = model.train_on_batch(X, LABELS)
+    _loss, accuracy = model.train_on_batch(X, LABELS)
     assert 0 <= accuracy <= 1
     logs = model.test_on_batch(X, LABELS, return_dict=True)
     assert logs == pytest.approx(model.evaluate(X, LABELS, verbose=0, return_dict=True), rel=1e-5)

@@ -177,8 +177,7 @@ def test_every_metric_of_ours_has_the_direction_that_its_name_tells():
         told = getattr(kind, "direction", None)
         if isinstance(kind, type) and told and kind.__name__ != "Metric":
             name = (
-                getattr(kind, "default_name", None)
-                or "".join(f"_{c.lower()}" if c.isupper() else c for c in kind.__name__)[1:]
+                getattr(kind, "default_name", None) or "".join(f"_{c.lower()}" if c.isupper() else c for c in kind.__name__)[1:]
             )
             found = direction(name)
             assert found in (None, {"up": "max", "down": "min"}[told]), name

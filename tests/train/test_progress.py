@@ -60,9 +60,7 @@ def test_many_epochs_leave_few_lines_the_first_and_the_last_among_them():
 
 def test_epochs_that_ran_in_one_program_claim_no_time_of_their_own():
     file = io.StringIO()
-    run = SimpleNamespace(
-        epochs=3, epoch=0, steps=10, batch_size=32, examples=0, position=10, stop_reason=None, model=None
-    )
+    run = SimpleNamespace(epochs=3, epoch=0, steps=10, batch_size=32, examples=0, position=10, stop_reason=None, model=None)
     hooks = CallbackList(Progress(1, file=file), run)
     hooks.on_train_begin()
     for run.epoch in range(3):

@@ -93,6 +93,9 @@ class Node(notes.Symbolic):
     def __bool__(self) -> bool:
         raise TypeError(f"{self!r} has no value while the graph is being built, so it cannot decide an `if`")
 
+    def __getitem__(self, index: Any) -> Any:
+        return self.record(_take, (self, _to_slices(index)), {})
+
     def __iter__(self) -> Any:
         if not self.shape or self.shape[0] is None:
             raise TypeError(f"{self!r} has no known first size to iterate over")
@@ -195,7 +198,6 @@ def _install_operators() -> None:
         setattr(Node, f"__{name}__", lambda self, function=function: self.record(function, (self,), {}))
     _take.__name__ = "take"
     _OPERATORS["take"] = _take
-    Node.__getitem__ = lambda self, index: self.record(_take, (self, _to_slices(index)), {})  # type: ignore[attr-defined]
 
 
 _install_operators()
@@ -361,7 +363,8 @@ class Graph(Module):
         return {**dict(zip(others, rest, strict=True)), trainer: np.int64(memory["step"])}
 
     def build(self, *specs: Any, key: Any = None) -> Graph:
-        return build(self, *(specs or (self.input_spec(),)), key=key)
+        build(self, *(specs or (self.input_spec(),)), key=key)
+        return self
 
 
 class _Part(Module):

@@ -360,8 +360,8 @@ def _shape(shape: Any, name: str) -> tuple[int, ...]:
 def _check_shape(path: str, have: tuple, need: tuple) -> None:
     if tuple(have) != tuple(need):
         raise ValueError(
-            f"{path!r} was built with shape {tuple(have)}, but this input needs {tuple(need)}: the input has another width than "
-            f"the one the model was built with"
+            f"{path!r} was built with shape {tuple(have)}, but this input needs {tuple(need)}: the input has another width "
+            f"than the one the model was built with"
         )
 
 

@@ -81,9 +81,7 @@ def spec_of(value: Any) -> Any:
     return jax.tree.map(one, value)
 
 
-def declare(
-    module: Module, *specs: Any, observer: Callable | None = None, **kwargs: Any
-) -> tuple[dict[str, Weight], Any]:
+def declare(module: Module, *specs: Any, observer: Callable | None = None, **kwargs: Any) -> tuple[dict[str, Weight], Any]:
     """One abstract trace in training mode: every weight by path, and the spec of the output. Computes nothing.
 
     Arrays and specs are traced as shapes; flags, numbers and text are passed on as they are. ``observer(path, module, args,

@@ -33,7 +33,8 @@ def as_arrays(value: Any, what: str = "x", *, parts: int = 1) -> Any:
     if hasattr(value, "__array__"):
         return _checked(np.asarray(value), what)
     if hasattr(value, "__dlpack__"):
-        return _checked(np.from_dlpack(value), what)
+        provider: Any = value
+        return _checked(np.from_dlpack(provider), what)
     if isinstance(value, (list, range)):
         return _checked(_from_list(value, what), what)
     raise TypeError(
@@ -139,8 +140,8 @@ def check_finite(tree: Any, what: str) -> None:
         value = "NaN (not a number)" if np.isnan(array[where]) else "an infinite value"
         rows = int(bad.reshape(len(bad), -1).any(1).sum())
         raise ValueError(
-            f"{what}{jax.tree_util.keystr(path)} holds {value} at {list(where)}; {rows} of {len(array)} examples hold such values: "
-            f"remove those rows or fill them (for instance with the column's median) before training"
+            f"{what}{jax.tree_util.keystr(path)} holds {value} at {list(where)}; {rows} of {len(array)} examples hold such "
+            f"values: remove those rows or fill them (for instance with the column's median) before training"
         )
 
 

@@ -168,7 +168,7 @@ def _slices(data: Batch, count: int, batch_size: int, class_weight: Any, seed: i
 
     def open(epoch: int, skip: int) -> Iterator[Batch]:
         full, tail = epoch_order(count, batch_size, seed=seed, epoch=epoch, shuffle=shuffle)
-        for rows in itertools.islice([*full, *([tail] if len(tail) else [])], skip, None):
+        for rows in [*full, *([tail] if len(tail) else [])][skip:]:
             part = jax.tree.map(lambda a, rows=rows: _narrow(np.asarray(a[np.sort(rows)])), data)
             check_finite(part["x"], "x")
             yield _batch(part["x"], part["y"], part["w"], class_weight)
@@ -186,7 +186,7 @@ def _iterable(x: Any, class_weight: Any, steps: int | None, inputs: int, outputs
     if sample_weight is not None:
         raise ValueError("x gives batches, so sample weights must come with them as (x, y, weight): leave sample_weight out")
     again = x if not hasattr(x, "__next__") else None
-    running = iter(x) if again is None else None
+    running: Any = iter(x) if again is None else None
     position = [0]  # batches taken from a one-way generator so far
 
     def read(source: Iterator) -> Iterator[Batch]:

@@ -92,9 +92,7 @@ SET = DataSet(
 )
 
 
-def load_data(
-    version: str = "large", path: str = "california_housing.npz", test_split: float = 0.2, seed: int = 113
-) -> Split:
+def load_data(version: str = "large", path: str = "california_housing.npz", test_split: float = 0.2, seed: int = 113) -> Split:
     """`(x_train, y_train), (x_test, y_test)` as in Keras: features float32 (16512, 8) and (4128, 8), prices in $.
 
     The features are longitude, latitude, housing_median_age, total_rooms, total_bedrooms, population, households and

@@ -13,8 +13,8 @@ class EquinoxLayer(FunctionLayer):
     """An Equinox module as a layer: its floating-point arrays are weights, and their values the start values.
 
     Equinox modules take one example; they are mapped over the batch unless ``batched=True`` says that the module takes a whole
-    batch. A module whose ``__call__`` takes ``key`` gets one per example in training; ``inference`` flags follow the mode of the
-    call. A module with ``eqx.nn.State`` (BatchNorm) is not supported: use Cenote's own layer there.
+    batch. A module whose ``__call__`` takes ``key`` gets one per example in training; ``inference`` flags follow the mode of
+    the call. A module with ``eqx.nn.State`` (BatchNorm) is not supported: use Cenote's own layer there.
     Raises: ImportError naming the extra where Equinox is not installed; TypeError for a module that asks for a State.
     """
 

@@ -23,12 +23,12 @@ def fraction(layer: Any, name: str, value: Any) -> float:
     return float(value)
 
 
-def pair(layer: Any, name: str, value: Any, rank: int = 2) -> tuple[int, ...]:
-    """One size for every axis, or one for each."""
-    values = (value,) * rank if isinstance(value, int) else tuple(value)
-    if len(values) != rank:
-        raise ValueError(f"{type(layer).__name__} needs {name} to be a whole number or {rank} of them, got {value!r}")
-    return tuple(positive(layer, name, v) for v in values)
+def pair(layer: Any, name: str, value: Any) -> tuple[int, int]:
+    """One size for both axes, or one for each."""
+    values = (value, value) if isinstance(value, int) else tuple(value)
+    if len(values) != 2:
+        raise ValueError(f"{type(layer).__name__} needs {name} to be a whole number or two of them, got {value!r}")
+    return positive(layer, name, values[0]), positive(layer, name, values[1])
 
 
 def padding(layer: Any, value: str) -> str:

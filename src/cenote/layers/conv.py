@@ -15,7 +15,7 @@ from .check import channels_last, floating, padding, pair, positive, rank
 class Conv2D(Layer):
     """Small kernels slid over a picture: ``y = activation(conv2d(x, kernel) + bias)``.
 
-    Args: ``filters`` outputs a place; ``kernel_size``, ``strides``, ``dilation_rate`` one number or (height, width); ``padding``
+    Args: ``filters`` outputs a place; ``kernel_size``, ``strides``, ``dilation_rate`` a number or (height, width); ``padding``
     "valid" or "same"; ``groups`` of channels that are convolved apart; ``activation``; ``use_bias``.
     Shapes: (batch, height, width, channel) -> (batch, new height, new width, filter); kernel (height, width, channel / groups,
     filter), bias (filter).

@@ -37,7 +37,7 @@ class Dense(Layer):
         x = floating(x)
         if x.ndim < 2:
             raise ValueError(
-                f"Dense takes (batch, ..., feature), but the input has shape {x.shape}: give each example a row, x.reshape(-1, 1)"
+                f"Dense takes (batch, ..., feature), but the input has shape {x.shape}: give each a row, x.reshape(-1, 1)"
             )
         kernel = self.param("kernel", (x.shape[-1], self.units))
         # One product of two matrices: more axes make XLA choose slower forms of it.

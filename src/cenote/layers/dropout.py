@@ -39,5 +39,5 @@ class Dropout(Layer):
         key = self.next_key()
         if self.seed is not None:
             key = jax.random.fold_in(key, self.seed)
-        shape = self.noise_shape and tuple(x.shape[i] if s is None else s for i, s in enumerate(self.noise_shape))
-        return random.dropout(x, self.rate, key, shape)
+        shape = x.shape if self.noise_shape is None else self.noise_shape
+        return random.dropout(x, self.rate, key, tuple(x.shape[i] if s is None else s for i, s in enumerate(shape)))

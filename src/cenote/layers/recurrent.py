@@ -127,7 +127,8 @@ class LSTM(_Recurrent):
     """A memory that gates guard: ``c = f c + i g``, ``h = o tanh(c)``, with ``i, f, g, o`` from ``x @ kernel + h @ recurrent``.
 
     Gates stand in Keras's order input, forget, candidate, output. ``unit_forget_bias`` starts the forget gate's bias at 1.
-    Shapes: (batch, time, feature) -> (batch, unit), or (batch, time, unit) with ``return_sequences``; ``return_state`` adds h and c.
+    Shapes: (batch, time, feature) -> (batch, unit), or (batch, time, unit) with ``return_sequences``; ``return_state`` adds
+    h and c.
     Source: Hochreiter and Schmidhuber 1997, Neural Computation 9; Gers et al. 2000.
 
     >>> import numpy as np
@@ -173,7 +174,7 @@ class LSTM(_Recurrent):
             xp = xp + self._bias()
         usual = self.activation is activations.tanh and self.recurrent_activation is activations.sigmoid
         if usual and keep is None:
-            return lstm(xp, *state, recurrent, mask)
+            return lstm(xp, state[0], state[1], recurrent, mask)
 
         def cell(x: Any, state: tuple) -> tuple:
             h, c = state

@@ -110,9 +110,7 @@ def get(
         return None
     if isinstance(identifier, str) and tidy(identifier) in ("crossentropy", "ce"):
         if target_shape is None or output_shape is None:
-            raise ValueError(
-                f"loss {identifier!r} is chosen by the shapes of target and output, which are not known here"
-            )
+            raise ValueError(f"loss {identifier!r} is chosen by the shapes of target and output, which are not known here")
         identifier = kind_of_target(target_shape, output_shape) + "_crossentropy"
     if callable(identifier) and not isinstance(identifier, type):
         identifier = next((cls for cls in CLASSES if cls.function is identifier), identifier)

@@ -55,9 +55,7 @@ class Loss(Configurable):
         """Which values count, or None for all: by default what the "mask" of the output says."""
         return annotation(y_pred, "mask")
 
-    def totals(
-        self, y_true: Any, y_pred: Any, sample_weight: Any = None, valid: Any = None
-    ) -> tuple[jax.Array, jax.Array]:
+    def totals(self, y_true: Any, y_pred: Any, sample_weight: Any = None, valid: Any = None) -> tuple[jax.Array, jax.Array]:
         """The weighted sum of the values, and what to divide it by: both add up over batches.
 
         ``valid`` (batch,) marks the examples that are no padding. A weight of shape (batch,) holds for every position.

@@ -83,9 +83,7 @@ class Huber(FunctionLoss):
 
     function = staticmethod(functions.huber)
 
-    def __init__(
-        self, delta: float = 1.0, reduction: str | None = "sum_over_batch_size", name: str | None = "huber_loss"
-    ):
+    def __init__(self, delta: float = 1.0, reduction: str | None = "sum_over_batch_size", name: str | None = "huber_loss"):
         super().__init__(reduction=reduction, name=name, delta=delta)
 
 

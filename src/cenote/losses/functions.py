@@ -279,8 +279,7 @@ def class_numbers(y_true: Any, shape: tuple[int, ...], axis: int = -1, ignore_cl
     if labels.shape != expected:
         hint = " If the targets are one-hot, use loss='categorical_crossentropy'." if labels.shape == shape else ""
         raise ValueError(
-            f"{_SPARSE_NAME}: predictions of shape {shape} need class numbers of shape {expected}, "
-            f"got {labels.shape}.{hint}"
+            f"{_SPARSE_NAME}: predictions of shape {shape} need class numbers of shape {expected}, got {labels.shape}.{hint}"
         )
     if not isinstance(labels, jax.core.Tracer) and labels.size:
         _check_labels(np.asarray(labels), shape, shape[axis], ignore_class)

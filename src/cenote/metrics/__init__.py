@@ -124,9 +124,9 @@ def _named(
         if wanted in ("accuracy", "acc"):
             if kind == "binary":
                 return BinaryAccuracy(name, threshold=0.0 if from_logits else 0.5)
-            return {"sparse_categorical": SparseCategoricalAccuracy, "categorical": CategoricalAccuracy, "": Accuracy}[
-                kind
-            ](name)
+            return {"sparse_categorical": SparseCategoricalAccuracy, "categorical": CategoricalAccuracy, "": Accuracy}[kind](
+                name
+            )
         if kind:
             return NAMES[f"{kind}_crossentropy"](name, from_logits=from_logits)
     known = {**losses.NAMES, **NAMES}

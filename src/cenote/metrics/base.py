@@ -38,9 +38,7 @@ class Metric(Configurable):
 
     def _given(self) -> list[tuple[str, Any]]:
         # The name may have been set since: `get("mse")` names what it finds.
-        return [
-            (k, self.name if k == "name" and self.name != (v or type(self).name) else v) for k, v in super()._given()
-        ]
+        return [(k, self.name if k == "name" and self.name != (v or type(self).name) else v) for k, v in super()._given()]
 
     def init(self) -> dict[str, jax.Array]:
         """The sums before any example."""

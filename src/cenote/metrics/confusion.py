@@ -154,9 +154,7 @@ class AUC(Metric):
     def update(self, sums: Any, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         y_true, y_pred = pair(y_true, y_pred, self.name, ONE_HOT)
         if self.labels is not None and y_pred.shape[1:] != (self.labels,):
-            raise ValueError(
-                f"{self.name}: predictions of shape {y_pred.shape} need {self.labels} columns (num_labels)"
-            )
+            raise ValueError(f"{self.name}: predictions of shape {y_pred.shape} need {self.labels} columns (num_labels)")
         w = _weights(sample_weight, y_pred, self.name)
         if self.label_weights is not None and self.labels is None:
             w = w * self.label_weights
@@ -192,9 +190,7 @@ class AUC(Metric):
         area = jnp.sum(areas, axis=0)
         if self.labels is None:
             return area
-        return (
-            jnp.mean(area) if self.label_weights is None else ratio(area @ self.label_weights, self.label_weights.sum())
-        )
+        return jnp.mean(area) if self.label_weights is None else ratio(area @ self.label_weights, self.label_weights.sum())
 
     @staticmethod
     def _interpolated(tp: jax.Array, found: jax.Array, true: jax.Array) -> jax.Array:

@@ -157,8 +157,8 @@ class Checkpoints:
         for name, value in self._identity.items():
             if theirs.get(name) != value:
                 raise ValueError(
-                    f"{path} belongs to another run: its {name} is {theirs.get(name)!r}, this fit's is {value!r}; give this fit a "
-                    f"folder of its own, or delete the old checkpoints"
+                    f"{path} belongs to another run: its {name} is {theirs.get(name)!r}, this fit's is {value!r}; give this "
+                    f"fit a folder of its own, or delete the old checkpoints"
                 )
 
 

@@ -96,8 +96,8 @@ def check_targets(loss: Any, y: Any, p: Any, name: str) -> None:
     if kind == "sparse_categorical_crossentropy":
         if y.ndim == p.ndim and y.shape[-1] not in (1,) and y.shape == p.shape:
             raise ValueError(
-                f"the targets{where} have shape {_free(y)}, one column a class, but sparse_categorical_crossentropy wants the number "
-                f"of the class: use loss='categorical_crossentropy', or y.argmax(-1)"
+                f"the targets{where} have shape {_free(y)}, one column a class, but sparse_categorical_crossentropy wants the "
+                f"number of the class: use loss='categorical_crossentropy', or y.argmax(-1)"
             )
     elif kind == "categorical_crossentropy" and (y.ndim != p.ndim or y.shape[-1] != p.shape[-1]):
         raise ValueError(
@@ -124,8 +124,8 @@ def check_labels(outputs: list[Output], prediction: Any, y: Any, what: str = "y"
             labels = np.asarray(labels)
             if labels.size and (labels.min() < 0 or labels.max() > 1):
                 raise ValueError(
-                    f"{what} holds {labels.min()} to {labels.max()}, but binary_crossentropy wants targets between 0 and 1: number "
-                    f"the two classes 0 and 1, or use sparse_categorical_crossentropy with one output a class"
+                    f"{what} holds {labels.min()} to {labels.max()}, but binary_crossentropy wants targets between 0 and 1: "
+                    f"number the two classes 0 and 1, or use sparse_categorical_crossentropy with one output a class"
                 )
 
 
@@ -134,8 +134,8 @@ def _check_classes(labels: np.ndarray, classes: int, ignored: int | None, what: 
         odd = labels != np.floor(labels)
         if odd.any():
             raise ValueError(
-                f"{what} holds the float {labels[odd].ravel()[0]:g}, but sparse_categorical_crossentropy wants whole class numbers: "
-                f"for a quantity use loss='mse', for classes give integers"
+                f"{what} holds the float {labels[odd].ravel()[0]:g}, but sparse_categorical_crossentropy wants whole class "
+                f"numbers: for a quantity use loss='mse', for classes give integers"
             )
     bad = (labels < 0) | (labels >= classes)
     if ignored is not None:
@@ -143,8 +143,9 @@ def _check_classes(labels: np.ndarray, classes: int, ignored: int | None, what: 
     if bad.any():
         first = int(np.argwhere(bad)[0][0])
         raise ValueError(
-            f"{what}[{first}] is the label {labels[bad].ravel()[0]:g}, but the output has {classes} classes, 0 to {classes - 1} "
-            f"({int(bad.sum())} such labels): give the last layer {int(labels.max()) + 1} units, or number the classes from 0"
+            f"{what}[{first}] is the label {labels[bad].ravel()[0]:g}, but the output has {classes} classes, 0 to "
+            f"{classes - 1} ({int(bad.sum())} such labels): give the last layer {int(labels.max()) + 1} units, or number the "
+            f"classes from 0"
         )
 
 

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from ..data.feed import Resident, Stream
-from .callbacks import Callback, CallbackList, TerminateOnNaN
+from .callbacks import CallbackList, TerminateOnNaN
 from .checkpoint import Checkpoints
 from .epoch import epoch_order, padded_order
 from .run import Run, interrupts
@@ -52,7 +52,7 @@ def fit(
     state: TrainState,
     feed: Resident | Stream,
     plan: Plan,
-    callbacks: Iterable[Callback] = (),
+    callbacks: Any = (),
     *,
     model: Any = None,
     publish: Callable[[Run], None] = lambda run: None,
@@ -75,7 +75,9 @@ def fit(
         finally:
             publish(run)
         if plan.checkpoints is not None and run.interrupted:
-            plan.checkpoints.end(run, hooks)  # before early stopping puts the best weights back: a resumed run goes on from here
+            plan.checkpoints.end(
+                run, hooks
+            )  # before early stopping puts the best weights back: a resumed run goes on from here
         hooks.on_train_end(run.history.records[-1] if run.history.records else None)
         publish(run)
         if plan.checkpoints is not None and not run.interrupted:
@@ -255,6 +257,7 @@ class _Loop:
         run = self.run
         run.position += steps
         run.examples += rows
+        assert run.totals is not None
         logs = self.trainer.logs(run.totals)
         if not math.isfinite(logs["loss"]) and not self.forgives_nan:
             raise FloatingPointError(self._nan_text(logs["loss"], run.learning_rate))
@@ -269,9 +272,9 @@ class _Loop:
 
     def _nan_text(self, loss: float, rate: float) -> str:
         return (
-            f"the loss became {loss} in epoch {self.run.epoch + 1}, by step {self.run.position} (learning rate {rate:g}): lower the "
-            f"learning rate, clip the gradients (clipnorm=1.0), or check the data and the range of the targets; the model keeps "
-            f"the weights from before it happened"
+            f"the loss became {loss} in epoch {self.run.epoch + 1}, by step {self.run.position} (learning rate {rate:g}): "
+            f"lower the learning rate, clip the gradients (clipnorm=1.0), or check the data and the range of the targets; the "
+            f"model keeps the weights from before it happened"
         )
 
     def _pace(self, steps: int, seconds: float) -> None:
@@ -302,8 +305,8 @@ def evaluate(
         return trainer.logs(totals)
     batches: Any
     if isinstance(feed, Resident):
-        bounds = range(0, feed.count, feed.batch_size)
-        batches = (jax.tree.map(lambda a, i=i: a[i : i + feed.batch_size], feed.data) for i in bounds)
+        data, size = feed.data, feed.batch_size
+        batches = (jax.tree.map(lambda a, i=i: a[i : i + size], data) for i in range(0, feed.count, size))
     else:
         batches = feed.prefetched(0, 0)
     seen = 0

@@ -22,7 +22,8 @@ def predict(model: Any, x: Any, *, batch_size: int | None = None, steps: int | N
     parts: list = []
     for batch in itertools.islice(_batches(model, x, batch_size), steps):
         count = count_examples(batch)
-        padded = jax.tree.map(lambda a, n=_bucket(count, batch_size or 256): _pad(a, n), batch)
+        size = _bucket(count, batch_size or 256)
+        padded = jax.tree.map(lambda a, n=size: _pad(a, n), batch)
         try:
             y = run(params, state, padded)
         except Exception:
