@@ -61,7 +61,13 @@ class Model(Layer):
     _predictors: dict[Any, Any]
     _places: Places | None
     _outputs_seen: dict[Any, Any]
-    _freezes_seen: int
+    _places_seen: int  # at which count of changes to modules the places, and the trainer, were last looked at
+    _trainer_seen: int
+
+    _bookkeeping = Layer._bookkeeping | {
+        *("stop_training", "info", "_spec", "_compiled", "_trainer", "_kept", "_predictors", "_places", "_outputs_seen"),
+        *("_places_seen", "_trainer_seen"),
+    }
 
     def __new__(cls, *args: Any, **kwargs: Any):
         kind: Any = cls
@@ -76,7 +82,7 @@ class Model(Layer):
         self._predictors = {}
         self._places = None
         self._outputs_seen = {}
-        self._freezes_seen = -1
+        self._places_seen = self._trainer_seen = -1
         return self
 
     # -- build -------------------------------------------------------------------------------------------------------------
@@ -109,9 +115,22 @@ class Model(Layer):
         """``(params, state)``: the model's weights and layer state, flat dicts by dotted path."""
         if self._spec is None and self._input_specs():
             self.build()
-        if self._places is None:
-            self._places = Places(self)
+        if self._places is None or self._places_seen != Module._changes:
+            self._look_again()
+        assert self._places is not None
         return self._places.read()
+
+    def _look_again(self, *specs: Any) -> None:
+        """Find where the weights lie. A part that was put in place of another gets weights, and compiled programs go."""
+        old, self._places = self._places, Places(self)
+        if old is not None and not self._places.same_members(old):
+            self._kept = None
+            self._forget()
+            if self._spec is not None:
+                self._spec = specs or self._spec
+                build_tree(self, *self._spec, seed=self._seed)
+            self._places = Places(self)
+        self._places_seen = Module._changes
 
     def _put(self, arrays: dict[str, Any]) -> None:
         self.arrays()
@@ -133,6 +152,8 @@ class Model(Layer):
 
             if current_call() is None and find_symbolic((args, kwargs)) is None:
                 self.build()
+        elif self._places_seen != Module._changes and self._places is not None:
+            self._look_again()
         return super().__call__(*args, **kwargs)
 
     # -- compile -----------------------------------------------------------------------------------------------------------
@@ -190,21 +211,27 @@ class Model(Layer):
             raise ValueError("the model is not compiled: call compile(optimizer=..., loss=...)")
         return self._compiled["optimizer"]
 
-    def _prepare(self, x: Any, y: Any, *, check: bool = True) -> Trainer:
-        """The trainer for batches like ``x``, ``y``; builds the model and infers the objective where that was not done."""
+    def _prepare(self, x: Any, y: Any, labels: Any = None, *, check: bool = True) -> Trainer:
+        """The trainer for batches like ``x``, ``y``; builds the model and infers the objective where that was not done.
+
+        ``labels`` are all targets, where there are more than those of the batch: one batch may look like another problem.
+        """
+        spec = jax.tree.map(lambda a: jax.ShapeDtypeStruct(jnp.shape(a), jnp.result_type(a)), x)
         if self._spec is None:
-            self.build(jax.tree.map(lambda a: jax.ShapeDtypeStruct(jnp.shape(a), jnp.result_type(a)), x))
+            self.build(spec)
+        elif self._places_seen != Module._changes:
+            self._look_again(spec)
         if self._compiled is None:
-            chosen, said = infer(self, x, y)
+            chosen, said = infer(self, x, y if labels is None else labels)
             self.compile(**chosen)
             print(said)
         assert self._compiled is not None
-        old = self._trainer if self._freezes_seen != Module._freezes else None
+        old = self._trainer if self._trainer_seen != Module._changes else None
         if old is not None and trained_names(old.weights) != trained_names(declared(self)):
             self._trainer = self._kept = None
         if self._trainer is None:
             self._trainer = Trainer(self._pure, self._outputs_for(x, y), self.optimizer, declared(self))
-        self._freezes_seen = Module._freezes
+        self._trainer_seen = Module._changes
         if check:
             check_labels(self._trainer.objective.outputs, self._prediction(x), y)
         return self._trainer
@@ -280,7 +307,7 @@ class Model(Layer):
         if epochs < 0 or initial_epoch < 0:
             raise ValueError(f"epochs and initial_epoch must not be negative, got {epochs} and {initial_epoch}")
         x, y, sample_weight, validation_data = hold_out(
-            x, y, sample_weight, validation_data, validation_split, inputs=self._input_count
+            x, y, sample_weight, validation_data, validation_split, inputs=self._input_count, outputs=self._output_count
         )
         feed = as_feed(
             x,
@@ -296,13 +323,15 @@ class Model(Layer):
         )
         if isinstance(feed, Resident) and batch_size is not None and batch_size > feed.count:
             print(f"batch_size={batch_size} is larger than the data: each step takes all {feed.count} examples")
+        self._places_seen = -1  # look again: a list of layers may have been changed in place, which nobody notices
         example = feed.example()
-        trainer = self._prepare(example["x"], example["y"], check=False)
+        labels = feed.data["y"] if isinstance(feed, Resident) else example["y"]
+        trainer = self._prepare(example["x"], example["y"], labels, check=False)
         if isinstance(feed, Resident):
             check_labels(trainer.objective.outputs, self._prediction(example["x"]), feed.data["y"])
         validation = None
         if validation_data is not None:
-            validation = self._validation_feed(validation_data, validation_batch_size)
+            validation = self._validation_feed(validation_data, validation_batch_size, validation_steps)
             if isinstance(validation, Resident):
                 check_labels(trainer.objective.outputs, self._prediction(example["x"]), validation.data["y"], "validation y")
         plan = Plan(
@@ -335,9 +364,9 @@ class Model(Layer):
         self._kept = kept
         self._put({**kept.params, **kept.state})
 
-    def _validation_feed(self, data: Any, batch_size: int | None) -> Any:
+    def _validation_feed(self, data: Any, batch_size: int | None, steps: int | None) -> Any:
         if is_iterable_of_batches(data):
-            return as_feed(data, inputs=self._input_count, outputs=self._output_count)
+            return as_feed(data, steps=steps, inputs=self._input_count, outputs=self._output_count)
         if not isinstance(data, (tuple, list)) or len(data) not in (2, 3):
             raise ValueError("validation_data must be (x, y), (x, y, sample_weight) or an iterable of batches")
         return as_feed(*data, batch_size=batch_size or 256, inputs=self._input_count, outputs=self._output_count)
@@ -365,6 +394,7 @@ class Model(Layer):
             inputs=self._input_count,
             outputs=self._output_count,
         )
+        self._places_seen = -1  # as in fit
         example = feed.example()
         self._require_built("evaluated")
         trainer = self._prepare(example["x"], example["y"], check=False)

@@ -49,6 +49,7 @@ class Sequential(Model):
         # Another shape of network needs another build, which keeps the weights that still fit.
         self._forget()
         self._spec = self._kept = None
+        Module._changes += 1
 
     def forward(self, x: Any) -> Any:
         for layer in self.layers:
@@ -69,12 +70,17 @@ class Sequential(Model):
 class Functional(Graph, Model):
     """The model that ``Model(inputs, outputs)`` makes from nodes."""
 
+    _bookkeeping = Graph._bookkeeping | Model._bookkeeping
+
     def __init__(self, inputs: Any, outputs: Any, *, name: str | None = None) -> None:
         Layer.__init__(self, name=name)
         Graph.__init__(self, inputs, outputs, name=name)
 
     def build(self, *specs: Any, key: Any = None) -> Any:
         return Model.build(self, *specs, key=key)
+
+    def _draw(self) -> None:
+        self.arrays()
 
     def _input_specs(self) -> tuple:
         return (self.input_spec(),)

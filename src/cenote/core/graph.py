@@ -22,8 +22,8 @@ import numpy as np
 
 from . import notes
 from .errors import describe, unknown
-from .module import Module, as_key
-from .tree import apply, bind, build, declare, weights_of
+from .module import Module, Weight, as_key
+from .tree import Places, apply, build, declare, declared, weights_of
 
 _counter = itertools.count()
 
@@ -230,6 +230,8 @@ class Graph(Module):
     array([ 8., 12.], dtype=float32)
     """
 
+    _bookkeeping = Module._bookkeeping | {"_train_state", "_programs", "_drawn", "_looked"}
+
     def __init__(self, inputs: Any, outputs: Any, *, also: Iterable[Node] = (), name: str | None = None) -> None:
         self.name = name
         self._inputs, self._outputs = inputs, outputs
@@ -253,8 +255,10 @@ class Graph(Module):
                 self.layers[self._layer_of[op.number]] = op.target
             for node in op.outputs:
                 self._names[_unique(node.name, self._names)] = node
-        self._train_state: dict[str, Any] = {}
+        self._train_state: dict[Any, Any] = {}
         self._programs: dict[Any, Callable] = {}
+        self._drawn = False  # whether all layers have weights: some may have come with theirs from another model
+        self._looked: tuple = (-1, {}, None)  # at which count of changes what was declared and where it lies were looked up
 
     def forward(self, inputs: Any) -> Any:
         given = jax.tree.leaves(inputs)
@@ -282,7 +286,8 @@ class Graph(Module):
                 raise ValueError(f"node {op.name!r} must be fed: add it to feeds, e.g. feeds={{{op.name!r}: array}}")
             layer = self._layer_of.get(op.number)
             result = op.call(values, self.layers[layer] if layer else None)
-            values.update(zip(op.outputs, jax.tree.leaves(result), strict=True))
+            for node, value in zip(op.outputs, jax.tree.leaves(result), strict=True):
+                values.setdefault(node, value)  # one of several outputs may have been fed
 
     def input_spec(self, free: int = 1) -> Any:
         """What one call takes, with ``free`` for unknown sizes."""
@@ -304,8 +309,7 @@ class Graph(Module):
         ``fetches`` is a node, a name, or a list, tuple or dict of them; the answer has its form, in numpy. A node made by
         ``optimizer.minimize(loss)`` trains: fetching it takes one step on what is fed, and gives the step's number.
         """
-        if not self.built and self.layers:
-            self.build()
+        self._draw()
         fed = {self.node(k): jnp.asarray(v) for k, v in (feeds or {}).items()}
         for node, value in fed.items():
             _check_input(node, value)
@@ -318,6 +322,11 @@ class Graph(Module):
             return _numpy(wanted, self._train(trainers[0], leaves, fed, key))
         values = self._program(leaves, fed, train)(*weights_of(self), list(fed.values()), as_key(key if key is not None else 0))
         return _numpy(wanted, dict(zip(leaves, values[0], strict=True)))
+
+    def _draw(self) -> None:
+        if not self._drawn and self.layers:
+            self.build()
+        self._drawn = True
 
     def _program(self, leaves: list[Node], fed: dict[Node, Any], train: bool) -> Callable:
         signature = (tuple(leaves), tuple(fed), train)
@@ -334,36 +343,55 @@ class Graph(Module):
     def _train(self, trainer: TrainNode, leaves: list[Node], fed: dict[Node, Any], key: Any) -> dict[Node, Any]:
         """One optimizer step on the fed values; the other fetches are those of the same forward pass."""
         others = [n for n in leaves if n is not trainer]
-        signature = ("train", tuple(leaves), tuple(fed))
-        optimizer, nodes = trainer.optimizer, list(fed)
+        if self._looked[0] != Module._changes:
+            self._looked = (Module._changes, declared(self), Places(self))
+        _, weights, places = self._looked
+        trained = frozenset(path for path, w in weights.items() if w.kind == "param" and w.trainable)
+        signature = ("train", tuple(leaves), tuple(fed), trained)
         if signature not in self._programs:
-
-            def step(params: dict, state: dict, slots: Any, values: list, key: Any) -> Any:
-                def loss(params: dict) -> Any:
-                    part = _Part(self, nodes, [trainer.loss, *others])
-                    with notes.collecting() as table:
-                        (value, *rest), new = apply(part, _prefixed(params), _prefixed(state), values, train=True, key=key)
-                        total = jnp.mean(value) + sum(table.losses, start=jnp.zeros(()))
-                    return total, (rest, new)
-
-                grads, (rest, new) = jax.grad(loss, has_aux=True)(params)
-                updates, slots = optimizer.update(grads, slots, params)
-                params = {k: v + updates[k] for k, v in params.items()}
-                return params, {k.removeprefix("graph."): v for k, v in new.items()}, slots, rest
-
+            step = self._train_step(trainer, others, list(fed), {k: w for k, w in weights.items() if k in trained})
             self._programs[signature] = jax.jit(step, donate_argnums=(2,))
-        params, state = weights_of(self)
-        memory = self._train_state.setdefault(trainer.name, {"slots": optimizer.init(params), "step": 0})
+        params, state = places.read()
+        memory = self._train_state.get(trainer)
+        if memory is None or memory["trained"] != trained:
+            slots = trainer.optimizer.init({k: v for k, v in params.items() if k in trained})
+            memory = {"slots": slots, "step": 0 if memory is None else memory["step"], "trained": trained}
+            self._train_state[trainer] = memory
         key = jax.random.fold_in(as_key(key if key is not None else 0), memory["step"])
         params, state, memory["slots"], rest = self._programs[signature](
             params, state, memory["slots"], list(fed.values()), key
         )
-        bind(self, {**params, **state})
+        places.write({**params, **state})
         memory["step"] += 1
         return {**dict(zip(others, rest, strict=True)), trainer: np.int64(memory["step"])}
 
+    def _train_step(self, trainer: TrainNode, others: list[Node], nodes: list[Node], weights: dict[str, Weight]) -> Callable:
+        """``step(params, state, slots, values, key)``; ``weights`` are those that are trained."""
+
+        def step(params: dict, state: dict, slots: Any, values: list, key: Any) -> Any:
+            fixed = {k: v for k, v in params.items() if k not in weights}
+
+            def loss(params: dict) -> Any:
+                part, arrays = _Part(self, nodes, [trainer.loss, *others]), _prefixed({**fixed, **params})
+                with notes.collecting() as table:
+                    (value, *rest), new = apply(part, arrays, _prefixed(state), values, train=True, key=key)
+                    total = jnp.mean(value) + sum(table.losses, start=jnp.zeros(()))
+                for path, w in weights.items():
+                    total = total + (0 if w.regularizer is None else w.regularizer(params[path]))
+                return total, (rest, new)
+
+            params = {k: v for k, v in params.items() if k in weights}
+            grads, (rest, new) = jax.grad(loss, has_aux=True)(params)
+            updates, slots = trainer.optimizer.update(grads, slots, params)
+            params = {k: v + updates[k] for k, v in params.items()}
+            params = {k: v if weights[k].constraint is None else weights[k].constraint(v) for k, v in params.items()}
+            return {**fixed, **params}, {k.removeprefix("graph."): v for k, v in new.items()}, slots, rest
+
+        return step
+
     def build(self, *specs: Any, key: Any = None) -> Graph:
         build(self, *(specs or (self.input_spec(),)), key=key)
+        self._drawn = True
         return self
 
 

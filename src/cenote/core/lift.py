@@ -16,40 +16,68 @@ import jax.numpy as jnp
 from . import notes
 from .errors import describe
 from .module import Call, Module, Weight, opened
-from .tree import paths_of
+from .tree import members, paths_of
 
 
 class _Lifted(Module):
     """What the three helpers share: running a block as a pure function of its arrays."""
 
-    def _slice(self, arrays: dict[str, Any], block: Module) -> dict[str, Any]:
-        prefix = self._inside("forward").path(block) + "."
-        return {k: v for k, v in arrays.items() if k.startswith(prefix)}
+    def _homes(self, block: Module) -> tuple[str, ...]:
+        """The paths under which the block's weights lie: its own, and those of members that it shares with layers outside."""
+        call = self._inside("forward")
+        own = call.path(block)
+        inside = tuple(f"{own}.{path}" if path else own for path in members(block))
+        return (own, *[path for path in map(call.path, members(block).values()) if path not in inside])
 
-    def _pure(self, block: Module) -> Callable:
-        """``run(params, state, key, nudges, *args) -> (y, (written, losses, captured, mask))``."""
+    def _slice(self, arrays: dict[str, Any], homes: tuple[str, ...]) -> dict[str, Any]:
+        """What belongs to the block, of weights (``path.name``) or of nudges (``path``, ``path:1``)."""
+        prefixes = tuple(f"{home}{mark}" for home in homes for mark in ".:")
+        return {k: v for k, v in arrays.items() if k in homes or k.startswith(prefixes)}
+
+    def _arrays_of(self, homes: tuple[str, ...]) -> tuple[dict, dict, dict]:
+        """``(params, state, nudges)`` of the block."""
+        call = self._inside("forward")
+        parts = (call.params, {**call.state, **call.written}, call.nudges)
+        return tuple(self._slice(part, homes) for part in parts)  # type: ignore[return-value]
+
+    def _own_home(self, block: Module) -> tuple[str, ...]:
+        """The same for a block whose weights are stacked, and so cannot be those of a layer outside it, too."""
+        own, *others = self._homes(block)
+        if others:
+            raise ValueError(
+                f"{type(self).__name__} gives each of its {self.count} blocks weights of its own, but the layer {others[0]!r} "  # type: ignore[attr-defined]
+                f"is used in the block and outside it: give the block a layer of its own, or call the blocks in a loop"
+            )
+        return (own,)
+
+    def _pure(self, block: Module, paths: dict[int, str]) -> Callable:
+        """``run(params, state, key, nudges, masks, *args) -> (y, (written, losses, captured, masks))``."""
         outer = self._inside("forward")
-        path = outer.path(block)
+        before = dict(outer.visits)  # the same at each trace: a scan may trace its body twice
 
-        def run(params: dict, state: dict, key: Any, nudges: dict, *args: Any) -> Any:
+        def run(params: dict, state: dict, key: Any, nudges: dict, masks: list, *args: Any) -> Any:
             inner = Call(
                 params,
                 state,
-                paths_of(block, path),
+                paths,
                 train=outer.train,
                 key=key,
                 dtype=outer.dtype,
                 wanted=outer.wanted,
                 nudges=nudges,
+                visits=dict(before),
             )
             with opened(inner), notes.collecting(fresh=True) as table:
+                _with_masks(args, masks)
                 y = block._enter(inner, args, {})
-            return y, (inner.written, list(table.losses), inner.captured)
+                masks = _masks(y)
+            outer.visits.update(inner.visits)
+            return y, (inner.written, list(table.losses), inner.captured, masks)
 
         return run
 
     def _receive(self, extras: tuple, reduce: Callable = lambda v: v) -> None:
-        written, losses, captured = extras
+        written, losses, captured, _ = extras
         outer = self._inside("forward")
         outer.written.update(written)
         outer.captured.update(captured)
@@ -62,15 +90,37 @@ class _Lifted(Module):
     def _declare_stacked(self, block: Module, count: int, *args: Any) -> Any:
         """Building: run the block once, and declare each of its weights ``count`` times along a new first axis."""
         outer = self._inside("forward")
+        (own,) = self._own_home(block)
         found: dict[str, Weight] = {}
-        inner = Call({}, {}, paths_of(block, outer.path(block)), train=True, key=jax.random.key(0), building=found)
+        inner = Call({}, {}, paths_of(block, own), train=True, key=jax.random.key(0), building=found)
+        masks = _masks(args)
         with opened(inner), notes.collecting(fresh=True):
+            _with_masks(args, masks)
             y = block._enter(inner, args, {})
         assert outer.building is not None
         for path, w in found.items():
-            stacked = Weight(**{**w.__dict__, "shape": (count, *w.shape), "init": _stacked(w.init, count)})
+            stacked = Weight(
+                (count, *w.shape),
+                w.dtype,
+                _stacked(w.init, count),
+                w.kind,
+                w.trainable,
+                None if w.regularizer is None else lambda a, each=w.regularizer: jnp.sum(jax.vmap(each)(a)),
+                None if w.constraint is None else jax.vmap(w.constraint),
+            )
             outer.building.setdefault(path, stacked)
         return y
+
+
+def _masks(tree: Any) -> list:
+    """The mask of each array in a tree, None where it has none."""
+    return [notes.annotation(leaf, "mask") for leaf in jax.tree.leaves(tree)]
+
+
+def _with_masks(tree: Any, masks: list) -> Any:
+    for leaf, mask in zip(jax.tree.leaves(tree), masks, strict=True):
+        notes.annotate(leaf, "mask", mask)
+    return tree
 
 
 def _stacked(init: Callable, count: int) -> Callable:
@@ -95,11 +145,11 @@ class Remat(_Lifted):
         call = self._inside("forward")
         if call.building is not None:
             return self.block(*args)
-        run = jax.checkpoint(self._pure(self.block))
-        params, state = self._slice(call.params, self.block), self._slice({**call.state, **call.written}, self.block)
-        y, extras = run(params, state, self._block_key(), self._slice(call.nudges, self.block), *args)
+        params, state, nudges = self._arrays_of(self._homes(self.block))
+        run = jax.checkpoint(self._pure(self.block, call.paths))
+        y, extras = run(params, state, self._block_key(), nudges, _masks(args), *args)
         self._receive(extras)
-        return y
+        return _with_masks(y, extras[-1])
 
 
 class Repeat(_Lifted):
@@ -122,19 +172,24 @@ class Repeat(_Lifted):
             if describe(y) != describe(x):
                 raise ValueError(f"Repeat needs a block whose output is like its input, got {describe(x)} -> {describe(y)}")
             return y
-        run = self._pure(self.block)
+        run = self._pure(self.block, paths_of(self.block, call.path(self.block)))
         key = self._block_key()
         keys = None if key is None else jax.random.split(key, self.count)
-        params, state = self._slice(call.params, self.block), self._slice({**call.state, **call.written}, self.block)
-        nudges = self._slice(call.nudges, self.block)
+        params, state, nudges = self._arrays_of(self._own_home(self.block))
 
-        def body(carry: Any, each: tuple) -> tuple:
-            y, extras = run(*each, carry)
-            return jax.tree.map(lambda new, old: new.astype(old.dtype), y, carry), extras
+        def body(carry: tuple, each: tuple) -> tuple:
+            x, masks = carry
+            y, extras = run(*each, masks, x)
+            # A block that drops the mask hides nothing from the next one: the same as a mask that is true everywhere.
+            kept = [
+                old if old is None else jnp.ones_like(old) if new is None else new
+                for old, new in zip(masks, extras[-1], strict=True)
+            ]
+            return (jax.tree.map(lambda new, old: new.astype(old.dtype), y, x), kept), extras
 
-        y, extras = jax.lax.scan(body, x, (params, state, keys, nudges), length=self.count)
+        (y, _), extras = jax.lax.scan(body, (x, _masks(x)), (params, state, keys, nudges), length=self.count)
         self._receive(extras, reduce=jnp.sum)
-        return y
+        return _with_masks(y, [mask if mask is None else mask[-1] for mask in extras[-1]])
 
 
 class Ensemble(_Lifted):
@@ -158,11 +213,15 @@ class Ensemble(_Lifted):
             return jax.tree.map(lambda leaf: self._join(jnp.stack([leaf] * self.count)), y)
         key = self._block_key()
         keys = None if key is None else jax.random.split(key, self.count)
-        params, state = self._slice(call.params, self.model), self._slice({**call.state, **call.written}, self.model)
-        run = jax.vmap(self._pure(self.model), in_axes=(0, 0, None if keys is None else 0, 0, *[None] * len(args)))
-        y, extras = run(params, state, keys, self._slice(call.nudges, self.model), *args)
+        params, state, nudges = self._arrays_of(self._own_home(self.model))
+        pure = self._pure(self.model, paths_of(self.model, call.path(self.model)))
+        run = jax.vmap(pure, in_axes=(0, 0, None if keys is None else 0, 0, None, *[None] * len(args)))
+        y, extras = run(params, state, keys, nudges, _masks(args), *args)
         self._receive(extras, reduce=jnp.sum)
-        return jax.tree.map(self._join, y)
+        joined = jax.tree.map(self._join, y)
+        if self.reduce == "mean":  # the members are alike, and so are their masks
+            _with_masks(joined, [mask if mask is None else mask[0] for mask in extras[-1]])
+        return joined
 
     def _join(self, stacked: Any) -> Any:
         return stacked.mean(0) if self.reduce == "mean" else jnp.moveaxis(stacked, 0, 1)

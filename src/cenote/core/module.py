@@ -76,8 +76,12 @@ class Call:
                 f"create it in __init__ and keep it as an attribute (self.layer = ..., or in a list, tuple or dict)"
             ) from None
 
+    def at_home(self) -> bool:
+        """Whether what is computed now may leave by this call, not being inside a transformation of the user's own."""
+        return get_opaque_trace_state(convention="flax") == self.trace
+
     def forbid_inner_trace(self, what: str) -> None:
-        if get_opaque_trace_state(convention="flax") != self.trace:
+        if not self.at_home():
             raise RuntimeError(
                 f"{what} inside a jax.checkpoint, scan, vmap, grad or jit of your own would leak a traced value out of it: "
                 f"use cenote.core.Remat, Repeat or Ensemble round the layers, or move the layer out of the transformation"
@@ -123,7 +127,9 @@ class Module:
     name: str | None = None
     _trainable: bool = True
 
-    _freezes: ClassVar[int] = 0  # how often any module was frozen or thawed: tells whether to look again
+    # How often any module was made, frozen, or given a part: tells whoever keeps something about modules to look again.
+    _changes: ClassVar[int] = 0
+    _bookkeeping: ClassVar[frozenset[str]] = frozenset({"_constructor", "_weights", "_arrays"})  # says nothing of forward
     _constructor: tuple[tuple, dict]
     _weights: dict[str, Weight]  # declared by the build, by local name
     _arrays: dict[str, Any]  # current values, by local name
@@ -133,7 +139,13 @@ class Module:
         self._constructor = (args, kwargs)
         self._weights = {}
         self._arrays = {}
+        Module._changes += 1
         return self
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not name.startswith("_") and isinstance(value, (Module, list, tuple, dict)):
+            Module._changes += 1
+        super().__setattr__(name, value)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -149,7 +161,7 @@ class Module:
     @trainable.setter
     def trainable(self, value: bool) -> None:
         self._trainable = bool(value)
-        Module._freezes += 1
+        Module._changes += 1
 
     # -- what a layer uses inside forward ------------------------------------------------------------------------------
 
@@ -243,8 +255,11 @@ class Module:
         visit = call.visits[path] = call.visits.get(path, -1) + 1
         spot = f"{path}:{visit}" if visit else path
         if spot in call.nudges:
-            y = jax.tree.map(jnp.add, y, call.nudges[spot])
-        if spot in call.wanted or "*" in call.wanted:
+            y = jax.tree.map(_add, y, call.nudges[spot])
+        if spot in call.wanted:
+            call.forbid_inner_trace(f"keeping the output of {spot!r}")
+            call.captured[spot] = y
+        elif "*" in call.wanted and call.at_home():  # all that can be had
             call.captured[spot] = y
         if call.observer is not None:
             call.observer(spot, self, args, kwargs, y)
@@ -363,6 +378,11 @@ def _check_shape(path: str, have: tuple, need: tuple) -> None:
             f"{path!r} was built with shape {tuple(have)}, but this input needs {tuple(need)}: the input has another width "
             f"than the one the model was built with"
         )
+
+
+def _add(array: Any, nudge: Any) -> Any:
+    """The sum, with the array's mask: what comes after shall see the same sequence."""
+    return notes.annotate(array + nudge, "mask", notes.annotation(array, "mask"))
 
 
 def _cast(array: Any, dtype: Any) -> Any:

@@ -222,17 +222,23 @@ def adopt(module: Module, weights: dict[str, Weight]) -> None:
         by_owner.setdefault(owner, {})[name] = weight
     for owner, declared_ones in by_owner.items():
         owners[owner]._weights, owners[owner]._arrays = declared_ones, {}
+    Module._changes += 1
 
 
 class Places:
     """Where a built module's arrays live: found once, so that reading and writing all of them takes microseconds."""
 
     def __init__(self, module: Module) -> None:
+        self.members = members(module)
         self.entries = [
             (join(path, name), member, name, weight.kind)
-            for path, member in members(module).items()
+            for path, member in self.members.items()
             for name, weight in member._weights.items()
         ]
+
+    def same_members(self, other: Places) -> bool:
+        """Whether both were found in the same parts at the same paths."""
+        return [(p, id(m)) for p, m in self.members.items()] == [(p, id(m)) for p, m in other.members.items()]
 
     def read(self) -> tuple[dict[str, Any], dict[str, Any]]:
         params: dict[str, Any] = {}
@@ -274,7 +280,10 @@ def weights_of(module: Module) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 class Skeleton:
-    """A module without its arrays; equal to another when class, structure and plain attributes are equal."""
+    """A module without its arrays; equal to another when class, structure and plain attributes are equal.
+
+    Private attributes count, too, since ``forward`` may read them; a class's own ``_bookkeeping`` does not.
+    """
 
     def __init__(self, module: Module) -> None:
         self.module = module
@@ -282,7 +291,7 @@ class Skeleton:
 
     def signature(self) -> tuple:
         return tuple(
-            (path, type(m), tuple((k, _plain(v)) for k, v in vars(m).items() if not k.startswith("_")))
+            (path, type(m), tuple((k, _plain(v)) for k, v in vars(m).items() if k not in m._bookkeeping))
             for path, m in members(self.module).items()
         )
 

@@ -155,7 +155,7 @@ def _class_weights(y: Any, w: Any, table: dict[int, float]) -> Any:
     labels = labels[..., 0] if labels.ndim > 1 and labels.shape[-1] == 1 else labels
     classes = labels.astype(np.int64)
     top = int(classes.max(initial=0))
-    weights = np.ones(max(top, *table) + 1, np.float32)
+    weights = np.ones(max([top, *map(int, table)]) + 1, np.float32)
     for label, value in table.items():
         weights[int(label)] = value
     chosen = weights[classes]
@@ -232,13 +232,15 @@ def _item(item: Any, class_weight: Any, inputs: int, outputs: int) -> Batch:
     if not 1 <= len(item) <= 3:
         raise ValueError(f"a batch must be x, (x, y) or (x, y, weight), got {len(item)} parts")
     x, y, w = (*item, None, None)[:3]
-    x, y, w = as_arrays(x, "x", parts=inputs), as_arrays(y, "y", parts=outputs), as_arrays(w, "weight")
+    x, y, w = as_arrays(x, "x", parts=inputs), as_arrays(y, "y", parts=outputs), as_arrays(w, "weight", parts=outputs)
     check_pair(x, y, w)
     check_finite(x, "x")
     return _batch(x, y, w, class_weight)
 
 
-def hold_out(x: Any, y: Any, w: Any, validation: Any, fraction: float, *, inputs: int = 1) -> tuple:
+def hold_out(
+    x: Any, y: Any, w: Any, validation: Any, fraction: float, *, inputs: int = 1, outputs: int = 1
+) -> tuple[Any, Any, Any, Any]:
     """``validation_split``: the last part of the data, before any shuffling, as in Keras."""
     if not fraction or validation is not None:
         return x, y, w, validation
@@ -247,7 +249,8 @@ def hold_out(x: Any, y: Any, w: Any, validation: Any, fraction: float, *, inputs
     if is_iterable_of_batches(x):
         raise ValueError("validation_split needs arrays, and x gives batches: pass validation_data instead")
     x, y = _columns(x, y)
-    x, y, w = as_arrays(x, "x", parts=inputs), as_arrays(y, "y"), as_arrays(w, "sample_weight")
+    x, y = as_arrays(x, "x", parts=inputs), as_arrays(y, "y", parts=outputs)
+    w = as_arrays(w, "sample_weight", parts=outputs)
     count = check_pair(x, y, w)
     cut = int(count * (1 - fraction))
     if cut in (0, count):

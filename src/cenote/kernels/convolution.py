@@ -93,20 +93,27 @@ def _input_gradient(x: Any, kernel: Any, strides: Any, pads: Pads, dilation: Any
     if strides == (1, 1):
         # The convolution of dy with the kernel turned round; its zeros make up for those of the forward pass.
         turned = kernel[::-1, ::-1].transpose(0, 1, 3, 2)
-        back = tuple(((k - 1) * d - a, (k - 1) * d - b) for k, d, (a, b) in zip((kh, kw), dilation, pads, strict=True))
-        return _conv(dy, turned, (1, 1), back, dilation)
+        return _conv(dy, turned, (1, 1), _turned_pads((kh, kw), pads, dilation), dilation)
     # Strided: what each tap contributes, as one product, added up where the tap has looked.
     columns = (dy.reshape(-1, co) @ kernel.reshape(-1, co).T).reshape(*dy.shape[:3], kh, kw, ci)
-    total = jnp.zeros(x.shape, dy.dtype)
-    for u in range(kh):
-        for v in range(kw):
-            config = [(0, 0, 0)]
-            for axis, (tap, d) in enumerate(zip((u, v), dilation, strict=True)):
-                low = tap * d - pads[axis][0]
-                reach = (dy.shape[axis + 1] - 1) * strides[axis] + 1
-                config.append((low, x.shape[axis + 1] - low - reach, strides[axis] - 1))
-            total = total + lax.pad(columns[:, :, :, u, v], jnp.zeros((), dy.dtype), [*config, (0, 0, 0)])
-    return total
+    places = [(u, v) for u in range(kh) for v in range(kw)]
+    return functools.reduce(
+        jnp.add, (put_back(columns[:, :, :, u, v], (u, v), x.shape, strides, pads, dilation) for u, v in places)
+    )
+
+
+def _turned_pads(kernel: Any, pads: Pads, dilation: Any) -> Pads:
+    return tuple(((k - 1) * d - a, (k - 1) * d - b) for k, d, (a, b) in zip(kernel, dilation, pads, strict=True))  # type: ignore[return-value]
+
+
+def put_back(part: jax.Array, tap: Any, shape: Any, strides: Any, pads: Pads, dilation: Any = (1, 1)) -> jax.Array:
+    """What one tap saw, (batch, out height, out width, channel), back where it saw it; zeros elsewhere."""
+    config = [(0, 0, 0)]
+    for axis in (0, 1):
+        low = tap[axis] * dilation[axis] - pads[axis][0]
+        reach = (part.shape[axis + 1] - 1) * strides[axis] + 1
+        config.append((low, shape[axis + 1] - low - reach, strides[axis] - 1))
+    return lax.pad(part, jnp.zeros((), part.dtype), [*config, (0, 0, 0)])
 
 
 def _kernel_gradient(x: Any, kernel: Any, strides: Any, pads: Pads, dilation: Any, dy: jax.Array) -> jax.Array:
@@ -139,10 +146,47 @@ def _shifts(x: jax.Array, kernel: Any, strides: Any, pads: Pads, dilation: Any) 
     return found
 
 
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
 def _depthwise(x: jax.Array, kernel: jax.Array, strides: Any, pads: Pads, dilation: Any) -> jax.Array:
-    """Every channel with kernels of its own: a sum of shifted pictures, forward and (by autodiff) backward."""
+    """Every channel with kernels of its own: a sum of shifted pictures, one fused loop."""
     channels, multiple = x.shape[-1], kernel.shape[-1] // x.shape[-1]
-    kernel = kernel.reshape(*kernel.shape[:2], channels, multiple)
+    taps = kernel.reshape(*kernel.shape[:2], channels, multiple)
     shifted = _shifts(x, kernel.shape[:2], strides, pads, dilation)
-    y = functools.reduce(jnp.add, (s[..., None] * kernel[u, v] for (u, v), s in shifted))
+    y = functools.reduce(jnp.add, (s[..., None] * taps[u, v] for (u, v), s in shifted))
     return y.reshape(*y.shape[:3], channels * multiple)
+
+
+def _depthwise_forward(x: Any, kernel: Any, strides: Any, pads: Any, dilation: Any) -> tuple:
+    return _depthwise(x, kernel, strides, pads, dilation), (x, kernel)
+
+
+def _depthwise_backward(strides: Any, pads: Pads, dilation: Any, saved: tuple, dy: jax.Array) -> tuple:
+    x, kernel = saved
+    (kh, kw), channels = kernel.shape[:2], x.shape[-1]
+    dy = dy.reshape(*dy.shape[:3], channels, -1)
+    taps = kernel.reshape(kh, kw, channels, -1)
+    if strides == (1, 1):
+        # As in `_input_gradient`, with sums over the kernels of a channel instead of products.
+        back = _turned_pads((kh, kw), pads, dilation)
+        flat = dy.reshape(*dy.shape[:3], -1)
+        seen = _shifts(flat, (kh, kw), (1, 1), back, dilation)
+        parts = [(s.reshape(*s.shape[:3], channels, -1) * taps[kh - 1 - u, kw - 1 - v]).sum(-1) for (u, v), s in seen]
+    else:
+        places = [(u, v) for u in range(kh) for v in range(kw)]
+        parts = [put_back((dy * taps[p]).sum(-1), p, x.shape, strides, pads, dilation) for p in places]
+    dx = functools.reduce(jnp.add, parts)
+    padded = jnp.pad(x, ((0, 0), *pads, (0, 0)))
+    reach = [(n - 1) * s + 1 for n, s in zip(dy.shape[1:3], strides, strict=True)]
+
+    def tap(place: Any) -> jax.Array:
+        start = (0, place // kw * dilation[0], place % kw * dilation[1], 0)
+        seen = lax.dynamic_slice(padded, start, (x.shape[0], *reach, channels))[:, :: strides[0], :: strides[1]]
+        return (seen[..., None] * dy).reshape(-1, kernel.shape[-1]).sum(0)
+
+    # With stride 1 a loop over the taps, for the sake of its boundaries: XLA would fuse all taps with their sums, and then add
+    # one number at a time (3 times slower).
+    sums = lax.map(tap, jnp.arange(kh * kw)) if strides == (1, 1) else jnp.stack([tap(place) for place in range(kh * kw)])
+    return dx, sums.reshape(kernel.shape)
+
+
+_depthwise.defvjp(_depthwise_forward, _depthwise_backward)

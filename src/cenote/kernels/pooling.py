@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from .convolution import Pads, pads_for
+from .convolution import Pads, pads_for, put_back
 
 
 def max_pool(x: jax.Array, window: tuple[int, int], strides: tuple[int, int], padding: str = "valid") -> jax.Array:
@@ -91,12 +91,6 @@ def _scatter(parts: list[jax.Array], shape: Any, window: Any, strides: Any, pads
         grid = jnp.stack(parts, axis=3).reshape(batch, oh, ow, kh, kw, channel).transpose(0, 1, 3, 2, 4, 5)
         grid = grid.reshape(batch, oh * kh, ow * kw, channel)
         return jnp.pad(grid, ((0, 0), (0, height - oh * kh), (0, width - ow * kw), (0, 0)))
-    total = jnp.zeros(shape, parts[0].dtype)
     places = [(u, v) for u in range(window[0]) for v in range(window[1])]
-    for (u, v), part in zip(places, parts, strict=True):
-        config = [(0, 0, 0)]
-        for tap, n, size, s, (low, _) in zip((u, v), (oh, ow), (height, width), strides, pads, strict=True):
-            start = tap - low
-            config.append((start, size - start - ((n - 1) * s + 1), s - 1))
-        total = total + lax.pad(part, jnp.zeros((), part.dtype), [*config, (0, 0, 0)])
-    return total
+    back = (put_back(part, p, shape, strides, pads) for p, part in zip(places, parts, strict=True))
+    return functools.reduce(jnp.add, back)

@@ -22,7 +22,11 @@ def bits(key: Any, shape: tuple[int, ...]) -> jax.Array:
     >>> bits(jax.random.key(0), (2, 2)).dtype
     dtype('uint32')
     """
-    words = jax.random.key_data(key).astype(jnp.uint32)
+    return _bits(jax.random.key_data(key), shape)
+
+
+def _bits(words: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    words = words.astype(jnp.uint32)
     count = math.prod(shape)
     if count >= 1 << 32:
         raise ValueError(f"a random mask of {count} positions is beyond 32 bits: split the array")
@@ -40,12 +44,24 @@ def _mix(h: jax.Array) -> jax.Array:
 def dropout(x: jax.Array, rate: float, key: Any, noise_shape: tuple[int, ...] | None = None) -> jax.Array:
     """Zeros with probability ``rate``, and ``x / (1 - rate)`` elsewhere; axes of size 1 in ``noise_shape`` share one draw.
 
+    Source: Srivastava et al. 2014, JMLR 15.
+
     >>> dropout(jnp.ones(4), 0.0, jax.random.key(0)).tolist()
     [1.0, 1.0, 1.0, 1.0]
     """
-    if rate <= 0:
-        return x
+    return x if rate <= 0 else thin(x, rate, jax.random.key_data(key), noise_shape)
+
+
+def thin(x: jax.Array, rate: float, words: jax.Array, noise_shape: tuple[int, ...] | None = None) -> jax.Array:
+    """Dropout from the words of a key: linear in ``x``, so that a backward pass can draw the same mask again.
+
+    >>> thin(jnp.ones(4), 1.0, jax.random.key_data(jax.random.key(0))).tolist()
+    [0.0, 0.0, 0.0, 0.0]
+    """
     if rate >= 1:
         return jnp.zeros_like(x)
-    keep = bits(key, noise_shape or x.shape) >= np.uint32(min(round(rate * 2**32), 2**32 - 1))
-    return jnp.where(keep, x * np.asarray(1 / (1 - rate), x.dtype), jnp.zeros((), x.dtype))
+    shape = x.shape if noise_shape is None else noise_shape
+    keep = _bits(words, shape) >= np.uint32(min(round(rate * 2**32), 2**32 - 1))
+    # In half precision 1 / (1 - rate) itself would be rounded, and with it the mean of what comes out.
+    exact = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    return jnp.where(keep, exact * (1 / (1 - rate)), 0).astype(x.dtype)

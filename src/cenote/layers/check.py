@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from typing import Any
 
 import jax.numpy as jnp
@@ -18,14 +19,14 @@ def positive(layer: Any, name: str, value: Any) -> int:
 
 def fraction(layer: Any, name: str, value: Any) -> float:
     """A number from 0 up and below 1."""
-    if not isinstance(value, (int, float)) or not 0 <= value < 1:
+    if not isinstance(value, numbers.Real) or not 0 <= value < 1:
         raise ValueError(f"{type(layer).__name__} needs {name} from 0 up and below 1, got {value!r}")
     return float(value)
 
 
 def pair(layer: Any, name: str, value: Any) -> tuple[int, int]:
     """One size for both axes, or one for each."""
-    values = (value, value) if isinstance(value, int) else tuple(value)
+    values = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
     if len(values) != 2:
         raise ValueError(f"{type(layer).__name__} needs {name} to be a whole number or two of them, got {value!r}")
     return positive(layer, name, values[0]), positive(layer, name, values[1])

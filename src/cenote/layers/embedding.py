@@ -26,7 +26,7 @@ class Embedding(Layer):
 
     weights = {"embeddings": "table"}
 
-    def __init__(self, input_dim: int, output_dim: int, mask_zero: bool = False, **options: Any) -> None:
+    def __init__(self, input_dim: int, output_dim: int, *, mask_zero: bool = False, **options: Any) -> None:
         super().__init__(**options)
         self.input_dim = positive(self, "input_dim", input_dim)
         self.output_dim = positive(self, "output_dim", output_dim)

@@ -10,13 +10,20 @@ import jax.numpy as jnp
 from .. import activations, initializers
 from ..core import annotate
 from ..kernels import random
-from ..kernels.recurrence import lstm, scan_cell
+from ..kernels.recurrence import gates, gru, lstm, scan_cell, simple
 from .base import Layer
 from .check import floating, fraction, positive, rank
 
 
 class _Recurrent(Layer):
-    """What recurrent layers share: time, masks, states, direction, dropout. A subclass projects its input and steps a cell."""
+    """What recurrent layers share: time, masks, states, direction, dropout. A subclass projects its input and steps a cell.
+
+    ``return_sequences`` gives the output of every step, ``return_state`` adds the last state, ``go_backwards`` reads time from
+    the end, ``stateful`` starts each call where the last one of the same batch ended (`reset_state` goes back to zeros).
+    ``dropout`` acts on the input and ``recurrent_dropout`` on the state, with one draw for all steps, in training only;
+    ``seed`` adds to the seed of the run. ``unroll`` and ``use_cudnn`` say how to compute, not what: they are accepted, without
+    effect.
+    """
 
     weights = {"kernel": "kernel", "recurrent": "recurrent_kernel", "bias": "bias"}
     gates = 1
@@ -27,6 +34,7 @@ class _Recurrent(Layer):
         units: int,
         activation: Any = "tanh",
         use_bias: bool = True,
+        *,
         dropout: float = 0.0,
         recurrent_dropout: float = 0.0,
         return_sequences: bool = False,
@@ -34,6 +42,7 @@ class _Recurrent(Layer):
         go_backwards: bool = False,
         stateful: bool = False,
         unroll: bool = False,
+        use_cudnn: bool | str | None = "auto",
         seed: int | None = None,
         **options: Any,
     ) -> None:
@@ -51,12 +60,17 @@ class _Recurrent(Layer):
         x = floating(x)
         rank(self, x, 3, "(batch, time, feature)", "add a time or a feature axis, e.g. x[..., None]")
         batch = x.shape[0]
+        if given is not None and given.shape != x.shape[:2]:
+            raise ValueError(
+                f"{type(self).__name__} needs a mask (batch, time) of shape {x.shape[:2]}, True where a step counts, "
+                f"got {given.shape}"
+            )
         state = self._start(batch, x.dtype, initial_state)
         if self.train and self.dropout:
-            x = random.dropout(x, self.dropout, self.next_key(), (batch, 1, x.shape[-1]))
+            x = random.dropout(x, self.dropout, self._key(), (batch, 1, x.shape[-1]))
         keep = None
         if self.train and self.recurrent_dropout:
-            keep = random.dropout(jnp.ones((batch, self.units), x.dtype), self.recurrent_dropout, self.next_key())
+            keep = random.dropout(jnp.ones((batch, self.units), x.dtype), self.recurrent_dropout, self._key())
         steps = x.transpose(1, 0, 2)
         along = None if given is None else given.transpose(1, 0)
         if self.go_backwards:
@@ -70,20 +84,35 @@ class _Recurrent(Layer):
             annotate(y, "mask", given)
         return (y, *last) if self.return_state else y
 
+    def reset_state(self) -> None:
+        """Let a stateful layer start from zeros again, as between two texts."""
+        for name in self.states:
+            if name in self._arrays:
+                self._arrays[name] = jnp.zeros_like(self._arrays[name])
+
+    def _key(self) -> jax.Array:
+        key = self.next_key()
+        return key if self.seed is None else jax.random.fold_in(key, self.seed)
+
     def _start(self, batch: int, dtype: Any, given: Any) -> tuple:
-        if given is not None:
-            state = tuple(given) if isinstance(given, (list, tuple)) else (given,)
-            if len(state) != len(self.states):
-                raise ValueError(f"{type(self).__name__} carries {len(self.states)} states, initial_state holds {len(state)}")
-            for value in state:
-                if jnp.shape(value) != (batch, self.units):
-                    raise ValueError(
-                        f"{type(self).__name__} needs initial states of shape {(batch, self.units)}, got {jnp.shape(value)}"
-                    )
-            return tuple(jnp.asarray(value, dtype) for value in state)
-        if self.stateful:
-            return tuple(self.state(name, (batch, self.units), "zeros").astype(dtype) for name in self.states)
-        return tuple(jnp.zeros((batch, self.units), dtype) for _ in self.states)
+        shape = (batch, self.units)
+        if self.stateful:  # declared on every call, whether it is read or not
+            try:
+                kept = tuple(self.state(name, shape, "zeros").astype(dtype) for name in self.states)
+            except ValueError as error:
+                error.add_note(f"a stateful {type(self).__name__} keeps a state for each example: all batches have one size")
+                raise
+        else:
+            kept = tuple(jnp.zeros(shape, dtype) for _ in self.states)
+        if given is None:
+            return kept
+        state = tuple(given) if isinstance(given, (list, tuple)) else (given,)
+        if len(state) != len(self.states):
+            raise ValueError(f"{type(self).__name__} carries {len(self.states)} states, initial_state holds {len(state)}")
+        for value in state:
+            if jnp.shape(value) != shape:
+                raise ValueError(f"{type(self).__name__} needs initial states of shape {shape}, got {jnp.shape(value)}")
+        return tuple(jnp.asarray(value, dtype) for value in state)
 
     def _kernels(self, width: int) -> tuple[jax.Array, jax.Array]:
         kernel = self.param("kernel", (width, self.gates * self.units))
@@ -93,9 +122,11 @@ class _Recurrent(Layer):
         raise NotImplementedError
 
 
-def _project(x: jax.Array, kernel: jax.Array) -> jax.Array:
+def _project(x: jax.Array, kernel: jax.Array, bias: Any = None) -> jax.Array:
     """All time steps in one product: (time, batch, feature) -> (time, batch, gates * unit)."""
-    return (x.reshape(-1, x.shape[-1]) @ kernel).reshape(*x.shape[:2], -1)
+    y = x.reshape(-1, x.shape[-1]) @ kernel
+    # Added to the matrix: the gradient of a bias added to (time, batch, unit) is a sum over two axes, ten times slower.
+    return (y if bias is None else y + bias).reshape(*x.shape[:2], -1)
 
 
 class SimpleRNN(_Recurrent):
@@ -112,9 +143,9 @@ class SimpleRNN(_Recurrent):
 
     def _steps(self, x: jax.Array, state: tuple, mask: Any, keep: Any) -> tuple:
         kernel, recurrent = self._kernels(x.shape[-1])
-        xp = _project(x, kernel)
-        if self.use_bias:
-            xp = xp + self.param("bias", (self.units,), "zeros")
+        xp = _project(x, kernel, self.param("bias", (self.units,), "zeros") if self.use_bias else None)
+        if self.activation is activations.tanh and keep is None:
+            return simple(xp, state[0], recurrent, mask)
 
         def cell(x: Any, state: tuple) -> tuple:
             h = state[0] if keep is None else state[0] * keep
@@ -145,6 +176,7 @@ class LSTM(_Recurrent):
         activation: Any = "tanh",
         recurrent_activation: Any = "sigmoid",
         use_bias: bool = True,
+        *,
         unit_forget_bias: bool = True,
         **options: Any,
     ) -> None:
@@ -169,21 +201,20 @@ class LSTM(_Recurrent):
 
     def _steps(self, x: jax.Array, state: tuple, mask: Any, keep: Any) -> tuple:
         kernel, recurrent = self._kernels(x.shape[-1])
-        xp = _project(x, kernel)
-        if self.use_bias:
-            xp = xp + self._bias()
+        xp = _project(x, kernel, self._bias() if self.use_bias else None)
         usual = self.activation is activations.tanh and self.recurrent_activation is activations.sigmoid
         if usual and keep is None:
             return lstm(xp, state[0], state[1], recurrent, mask)
 
         def cell(x: Any, state: tuple) -> tuple:
             h, c = state
-            i, f, g, o = jnp.split(x + (h if keep is None else h * keep) @ recurrent, 4, axis=-1)
+            u = gates((h if keep is None else h * keep) @ recurrent, 4)
+            i, f, g, o = (a + b for a, b in zip(x, u, strict=True))
             gate = self.recurrent_activation
             c = gate(f) * c + gate(i) * self.activation(g)
             return gate(o) * self.activation(c), c
 
-        return scan_cell(cell, xp, state, mask)
+        return scan_cell(cell, gates(xp, 4), state, mask)
 
 
 class GRU(_Recurrent):
@@ -206,6 +237,7 @@ class GRU(_Recurrent):
         activation: Any = "tanh",
         recurrent_activation: Any = "sigmoid",
         use_bias: bool = True,
+        *,
         reset_after: bool = True,
         **options: Any,
     ) -> None:
@@ -215,26 +247,28 @@ class GRU(_Recurrent):
 
     def _steps(self, x: jax.Array, state: tuple, mask: Any, keep: Any) -> tuple:
         kernel, recurrent = self._kernels(x.shape[-1])
-        units, gate = self.units, self.recurrent_activation
-        xp, after = _project(x, kernel), None
-        if self.use_bias:
-            shape = (2, 3 * units) if self.reset_after else (3 * units,)
-            bias = self.param("bias", shape, "zeros")
-            xp, after = (xp + bias[0], bias[1]) if self.reset_after else (xp + bias, None)
+        units, gate, first, after = self.units, self.recurrent_activation, None, None
+        if self.use_bias and self.reset_after:
+            both = self.param("bias", (2, 3 * units), "zeros")
+            first, after = both[0], both[1]
+        elif self.use_bias:
+            first = self.param("bias", (3 * units,), "zeros")
+        xp = _project(x, kernel, first)
+        usual = self.activation is activations.tanh and gate is activations.sigmoid
+        if usual and self.reset_after and keep is None:
+            return gru(xp, state[0], recurrent, after, mask)
 
         def cell(x: Any, state: tuple) -> tuple:
-            h = state[0]
+            h, (xz, xr, xg) = state[0], x
             seen = h if keep is None else h * keep
-            xz, xr, xg = jnp.split(x, 3, axis=-1)
             if self.reset_after:
-                hp = seen @ recurrent if after is None else seen @ recurrent + after
-                hz, hr, hg = jnp.split(hp, 3, axis=-1)
+                hz, hr, hg = gates(seen @ recurrent if after is None else seen @ recurrent + after, 3)
                 z, r = gate(xz + hz), gate(xr + hr)
                 g = self.activation(xg + r * hg)
             else:
-                hz, hr = jnp.split(seen @ recurrent[:, : 2 * units], 2, axis=-1)
+                hz, hr = gates(seen @ recurrent[:, : 2 * units], 2)
                 z, r = gate(xz + hz), gate(xr + hr)
                 g = self.activation(xg + (r * seen) @ recurrent[:, 2 * units :])
             return (z * h + (1 - z) * g,)
 
-        return scan_cell(cell, xp, state, mask)
+        return scan_cell(cell, gates(xp, 3), state, mask)

@@ -28,6 +28,11 @@ def resolve_outputs(
     found = output_names(prediction, names)
     predictions = split(prediction, found)
     targets = split(target, found)
+    if found == [""]:  # its name may be written all the same: loss={"digit": "mse"}
+        own = list(prediction) if isinstance(prediction, dict) else list(names or [])
+        loss, loss_weights, metrics, weighted_metrics = (
+            _only(given, own) for given in (loss, loss_weights, metrics, weighted_metrics)
+        )
     losses = _by_name(loss, found, "loss", single=lambda v: not isinstance(v, (dict, list, tuple)))
     weights = _by_name(loss_weights, found, "loss weight", single=lambda v: isinstance(v, (int, float)))
     plain, weighted = (_metrics_by_name(m, found) for m in (metrics, weighted_metrics))
@@ -58,6 +63,16 @@ def resolve_outputs(
     if all(out.loss is None for out in outputs):
         raise ValueError("compile was given no loss, so there is nothing to minimise: model.compile(loss='mse')")
     return outputs
+
+
+def _only(given: Any, own: list[str]) -> Any:
+    """What a dict says about the only output, by its name."""
+    if not isinstance(given, dict) or "class" in given:
+        return given
+    strangers = sorted(set(given) - set(own))
+    if strangers:
+        raise ValueError(f"compile names the output {strangers[0]!r}, but the model's only output is {(own or ['nameless'])[0]!r}")
+    return next(iter(given.values()), None)
 
 
 def _by_name(given: Any, names: list[str], what: str, single: Any) -> dict[str, Any]:
@@ -154,30 +169,32 @@ def _check_classes(labels: np.ndarray, classes: int, ignored: int | None, what: 
 
 def infer(model: Any, x: Any, y: Any) -> tuple[dict[str, Any], str]:
     """Loss, optimizer and metrics for labels and outputs as they are, and a sentence that says what was chosen and why."""
-    prediction, from_logits = predict_spec(model, x)
+    prediction, links = predict_spec(model, x)
     if len(jax.tree.leaves(prediction)) > 1:
         raise ValueError("the model has several outputs, so the losses cannot be guessed: call compile(loss={name: ...})")
     if y is None:
         raise ValueError("fit was given no targets and compile no loss: fit(x, y), or fit(x, x) for an autoencoder")
     labels = np.asarray(jax.tree.leaves(y)[0])
-    out, logits = jax.tree.leaves(prediction)[0], jax.tree.leaves(from_logits)[0]
+    out, link = jax.tree.leaves(prediction)[0], jax.tree.leaves(links)[0]
     width = out.shape[-1] if len(out.shape) > 1 else 1
     whole = labels.dtype.kind in "iub" or (labels.size and bool(np.all(labels == np.floor(labels))))
     narrow = labels.ndim < len(out.shape) or labels.shape[-1] == 1
     binary = whole and labels.size and labels.min() >= 0 and labels.max() <= 1
-    said = "probabilities" if logits else "logits"
+    yes_or_no = binary and (labels.dtype.kind in "iub" or link == "sigmoid")  # quantities may happen to be 0.0 and 1.0
+    said = "probabilities" if link else "logits"
     # Losses by class: from_logits belongs to the loss, and a softmax output brings its logits along anyway.
     if width > 1 and whole and narrow and labels.dtype.kind in "iub":
-        loss: Any = loss_family.SparseCategoricalCrossentropy(from_logits=not logits)
+        loss: Any = loss_family.SparseCategoricalCrossentropy(from_logits=not link)
         why = f"whole-number labels {labels.min()} to {labels.max()}, {width} outputs taken as {said}"
         metrics = ["accuracy"]
     elif width > 1 and binary and labels.shape == (len(labels), width) and bool(np.all(labels.sum(-1) == 1)):
-        loss = loss_family.CategoricalCrossentropy(from_logits=not logits)
+        loss = loss_family.CategoricalCrossentropy(from_logits=not link)
         why, metrics = f"one-hot labels of {width} classes, outputs taken as {said}", ["accuracy"]
-    elif width == 1 and binary and labels.dtype.kind in "iub":
-        loss = loss_family.BinaryCrossentropy(from_logits=not logits)
-        why, metrics = f"labels 0 and 1, one output taken as a {'probability' if logits else 'logit'}", []
-        metrics = ["accuracy"] if logits else [metric_family.BinaryAccuracy(name="accuracy", threshold=0.0)]
+    elif yes_or_no and (width == 1 or labels.shape[1:] == out.shape[1:]):
+        loss = loss_family.BinaryCrossentropy(from_logits=not link)
+        one = f"one output taken as a {'probability' if link else 'logit'}"
+        why = f"labels 0 and 1, {one if width == 1 else f'{width} outputs taken as {said}'}"
+        metrics = ["accuracy"] if link else [metric_family.BinaryAccuracy(name="accuracy", threshold=0.0)]
     else:
         if jnp.broadcast_shapes(labels.shape[1:] or (1,), out.shape[1:] or (1,)) != (out.shape[1:] or (1,)):
             raise ValueError(
@@ -191,13 +208,13 @@ def infer(model: Any, x: Any, y: Any) -> tuple[dict[str, Any], str]:
 
 
 def predict_spec(model: Any, x: Any) -> tuple[Any, Any]:
-    """Specs of a model's output, and for each leaf whether its logits are known (softmax, sigmoid)."""
+    """Specs of a model's output, and for each leaf what made probabilities of it: "softmax", "sigmoid", or "" if nothing."""
     flags: list = []
 
     def trace(x: Any) -> Any:
         with collecting(fresh=True):
             y = model.apply(*model.arrays(), x)[0]
-            flags.append(jax.tree.map(lambda leaf: annotation(leaf, "logits") is not None, y))
+            flags.append(jax.tree.map(lambda leaf: annotation(leaf, "link") or "", y))
         return y
 
     return jax.eval_shape(trace, x), flags[-1]

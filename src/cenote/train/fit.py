@@ -300,8 +300,14 @@ def evaluate(
     if isinstance(feed, Resident) and trainer.fuses(trainer.test, params, state, totals, feed.example()):
         order = padded_order(feed.count, feed.batch_size)
         stop = len(order) if steps is None else min(steps, len(order))
-        data = feed.on_device()
-        totals = trainer.evaluate_chunk(params, state, totals, data, jax.device_put(order), 0, stop)
+        full = min(stop, feed.count // feed.batch_size)
+        data, order = feed.on_device(), jax.device_put(order)
+        totals = trainer.evaluate_chunk(params, state, totals, data, order, 0, full)
+        if full < stop and trainer.objective.adds_losses:  # a layer cannot tell the padding from the examples
+            rest = slice(full * feed.batch_size, None)
+            totals = trainer.evaluate_one(params, state, totals, jax.tree.map(lambda a: a[rest], data))
+        elif full < stop:
+            totals = trainer.evaluate_chunk(params, state, totals, data, order, full, stop)
         return trainer.logs(totals)
     batches: Any
     if isinstance(feed, Resident):

@@ -38,7 +38,9 @@ class Objective:
 
     def __init__(self, apply: Callable, outputs: list[Output], weights: dict[str, Weight]) -> None:
         self.apply, self.outputs = apply, outputs
-        self.regularizers = {p: w.regularizer for p, w in weights.items() if w.regularizer is not None}
+        # As in Keras, the weights of frozen layers cost nothing: nobody can change them.
+        self.regularizers = {p: w.regularizer for p, w in weights.items() if w.regularizer is not None and w.trainable}
+        self.adds_losses = False  # do layers add losses of their own? Known once the model was traced
 
     def totals(self) -> Totals:
         zero = jnp.zeros((), jnp.float32)
@@ -84,6 +86,7 @@ class Objective:
                 for metric in out.weighted_metrics:
                     new[out.label(metric.name)] = metric.update(totals[out.label(metric.name)], y, p, _weight(w, valid))
             for value in table.losses[before:]:
+                self.adds_losses = True
                 total = total + value
         for path, regularizer in self.regularizers.items():
             total = total + regularizer(params[path])
@@ -148,7 +151,10 @@ def split_weights(w: Any, names: list[str]) -> dict[str, Any]:
     """Sample weights by output: one array serves all of them."""
     if w is None or not isinstance(w, (dict, list, tuple)):
         return dict.fromkeys(names, w)
-    if isinstance(w, dict):
+    if isinstance(w, dict) and names != [""]:
+        strangers = sorted(set(w) - set(names))
+        if strangers:
+            raise ValueError(f"sample weights are given for output {strangers[0]!r}, but the outputs are {names}")
         return {n: w.get(n) for n in names}
     return split(w, names)
 
