@@ -5,8 +5,9 @@
     python bench/side_by_side.py --python keras-tf=/path/to/other/venv/bin/python
 
 Each framework runs in a process of its own that stays alive; the rounds go through the processes in turn, in reversed order
-every other round, so that a machine that slows down slows all of them. A round is one call of fit, of one to three epochs (or the stated number of steps),
-after a warm-up round; the warm-up is reported apart as "first round" (compilation included), and so is the time to import.
+every other round, so that a machine that slows down slows all of them. A round is one call of fit, of one to three epochs (or
+the stated number of steps), after a warm-up round. The warm-up is reported apart as "first round" (compilation included), and
+so is the time to import.
 """
 
 import argparse

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from types import MappingProxyType
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
 from .. import constraints, initializers, regularizers
@@ -86,7 +87,8 @@ class Layer(Module):
         if self.activity_regularizer is not None:
             self._inside("activity_regularizer").forbid_inner_trace("an activity regularizer")
             # Keras divides by the batch, so that the penalty does not grow with it.
-            add_loss(self.activity_regularizer(y) / jnp.shape(y)[0])
+            for leaf in jax.tree.leaves(y):
+                add_loss(self.activity_regularizer(leaf) / jnp.shape(leaf)[0])
         return y
 
 
