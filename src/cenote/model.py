@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from . import optimizers
-from .core import Module, children, declared, members
+from .core import Module, children, current_call, declared, members
 from .core.errors import unknown
+from .core.notes import find_symbolic
 from .core.tree import Places, spec_of
 from .core.tree import build as build_tree
 from .data.arrays import as_arrays
@@ -146,14 +147,8 @@ class Model(Layer):
         return self.arrays()[1]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if self._spec is None and self._input_specs():
-            from .core.module import current_call
-            from .core.notes import find_symbolic
-
-            if current_call() is None and find_symbolic((args, kwargs)) is None:
-                self.build()
-        elif self._places_seen != Module._changes and self._places is not None:
-            self._look_again()
+        if self._places_seen != Module._changes and current_call() is None and find_symbolic((args, kwargs)) is None:
+            self.arrays()  # builds what can be built
         return super().__call__(*args, **kwargs)
 
     # -- compile -----------------------------------------------------------------------------------------------------------
@@ -205,6 +200,11 @@ class Model(Layer):
         self._trainer = self._places = None
         self._predictors, self._outputs_seen = {}, {}
 
+    def _cloned(self) -> None:
+        super()._cloned()
+        self._forget()
+        self._kept = None
+
     @property
     def optimizer(self) -> Any:
         if self._compiled is None:
@@ -216,11 +216,10 @@ class Model(Layer):
 
         ``labels`` are all targets, where there are more than those of the batch: one batch may look like another problem.
         """
-        spec = jax.tree.map(lambda a: jax.ShapeDtypeStruct(jnp.shape(a), jnp.result_type(a)), x)
         if self._spec is None:
-            self.build(spec)
+            self.build(_batch_spec(x))
         elif self._places_seen != Module._changes:
-            self._look_again(spec)
+            self._look_again(_batch_spec(x))
         if self._compiled is None:
             chosen, said = infer(self, x, y if labels is None else labels)
             self.compile(**chosen)
@@ -552,6 +551,10 @@ def _shape_to_spec(spec: Any) -> Any:
     if isinstance(spec, (tuple, list)) and spec and all(s is None or isinstance(s, int) for s in spec):
         return jax.ShapeDtypeStruct(tuple(s or 1 for s in spec), jnp.float32)
     return spec if _is_spec(spec) else as_arrays(spec, "x")
+
+
+def _batch_spec(batch: Any) -> Any:
+    return jax.tree.map(lambda a: jax.ShapeDtypeStruct(jnp.shape(a), jnp.result_type(a)), batch)
 
 
 def _is_spec(spec: Any) -> bool:

@@ -142,6 +142,70 @@ def test_training_by_feeding_and_fetching_is_training():
         Graph([x, y], logits, also=[train, other]).run([train, other], {"x": A, "y": labels})
 
 
+def test_minimize_keeps_to_freezing_regularizers_and_constraints():
+    x, y = Input((3,), name="x"), Input((1,), name="y")
+    first, second = layers.Dense(4, "tanh", kernel_regularizer="l2"), layers.Dense(1, kernel_constraint="non_neg")
+    out = second(first(x))
+    loss = losses.mean_squared_error(y, out)
+    train = cn.optimizers.SGD(0.1).minimize(loss)
+    graph = Graph([x, y], out, also=[train]).build()
+    model = cn.Sequential([first, second])
+    model.compile(cn.optimizers.SGD(0.1), "mse")
+    start = [np.array(w) for w in weights_of(graph)[0].values()]
+    feeds, ends = {"x": A, "y": B[:, :1]}, []
+    for step in (lambda: graph.run(train, feeds), lambda: model.train_on_batch(A, B[:, :1])):
+        model.set_weights(start)
+        for frozen in (False, True):
+            first.trainable = not frozen
+            before = np.array(first._arrays["kernel"])
+            step()
+            step()
+            assert np.array_equal(before, first._arrays["kernel"]) == frozen
+        ends.append(model.get_weights())
+        assert ends[-1][2].min() >= 0
+    first.trainable = True
+    for a, b in zip(*ends, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+def test_two_training_nodes_have_memories_of_their_own():
+    x = Input((3,), name="x")
+    out = layers.Dense(1)(x)
+    one, two = (cn.optimizers.Adam(rate).minimize((out**2)[:, 0]) for rate in (0.1, 0.2))
+    graph = Graph(x, out, also=[one, two])
+    assert [int(graph.run(node, {"x": A})) for node in (one, two, one, one, two)] == [1, 1, 2, 3, 2]
+
+
+def test_layers_that_come_with_weights_keep_them_and_the_others_are_drawn():
+    a = Input((3,), name="a")
+    trunk = layers.Dense(4)
+    h = trunk(a)
+    before = Graph(a, h).run(h, {"a": A})
+    longer = layers.Dense(2)(h)
+    graph = Graph(a, longer)
+    after, end = graph.run([h, longer], {"a": A})
+    assert np.array_equal(before, after) and end.shape == (5, 2)
+
+
+def test_one_of_several_outputs_of_a_layer_is_fed():
+    words = Input((4, 3), name="words")
+    y, h, _ = layers.LSTM(2, return_state=True)(words)
+    both = y + h
+    data = RNG.normal(size=(5, 4, 3)).astype("float32")
+    both, last = Graph(words, both).run([both, y], {words: data, h: np.zeros((5, 2))})
+    np.testing.assert_array_equal(both, last)
+
+
+def test_graphs_of_the_same_layers_are_told_apart_by_jit():
+    a, dense = Input((3,)), layers.Dense(2)
+    h = dense(a)
+    jitted = jax.jit(lambda g, x: g(x))
+    plus, times = Graph(a, h + 1.0).build(), Graph(a, h * 2.0).build()
+    np.testing.assert_allclose(jitted(plus, A), dense(A) + 1, atol=1e-6)
+    np.testing.assert_allclose(jitted(times, A), dense(A) * 2, atol=1e-6)
+    np.testing.assert_allclose(jitted(jax.tree.map(lambda w: 3 * w, times), A), dense(A) * 6, atol=1e-5)
+
+
 def test_functions_become_nodes():
     from cenote.core import graph_function
 

@@ -154,7 +154,15 @@ def test_a_layer_made_in_forward_or_left_out_has_no_home():
 
 
 @pytest.mark.parametrize(
-    "transform", [jax.checkpoint, lambda f: jax.vmap(f), lambda f: jax.jit(f)], ids=["remat", "vmap", "jit"]
+    "transform",
+    [
+        jax.checkpoint,
+        jax.vmap,
+        jax.jit,
+        lambda f: lambda x: jax.lax.scan(lambda carry, row: (carry, f(row)), 0, x)[1],
+        lambda f: jax.grad(lambda x: f(x).sum()),
+    ],
+    ids=["remat", "vmap", "jit", "scan", "grad"],
 )
 def test_state_written_inside_a_transformation_of_ones_own_is_refused_at_once(transform):
     class Wrapped(Module):
@@ -195,6 +203,20 @@ def test_gradients_at_a_path_are_the_slopes_there():
     assert values["layers.0"].shape == (6, 4)
 
 
+def test_a_layer_in_a_loop_of_ones_own_has_no_single_output():
+    class Loop(Module):
+        def __init__(self):
+            self.inner = Affine(3)
+
+        def forward(self, x):
+            return jax.lax.scan(lambda carry, _: (self.inner(carry), None), x, length=2)[0]
+
+    model = Loop().build(X)
+    assert set(outputs(model, X)) == {""}  # every layer's that has one
+    with pytest.raises(RuntimeError, match=r"keeping the output of 'inner' inside a jax.checkpoint, scan"):
+        outputs(model, X, paths=["inner"])
+
+
 def test_a_module_is_a_pytree():
     model = Chain(Affine(4), Center(), Affine(2)).build(X)
     assert len(jax.tree.leaves(model)) == 5
@@ -210,6 +232,20 @@ def test_a_module_is_a_pytree():
     jitted(model)
     jitted(jax.tree.map(lambda a: a + 1, model))
     assert len(traces) == 1
+
+
+def test_jit_tells_modules_apart_by_all_that_forward_reads():
+    class Power(Module):
+        def __init__(self, exponent):
+            self._exponent = exponent
+
+        def forward(self, x):
+            return (x * self.param("scale", (), jax.nn.initializers.ones)) ** self._exponent
+
+    jitted = jax.jit(lambda m, x: m(x))
+    for exponent in (2, 3, 2):
+        np.testing.assert_allclose(jitted(Power(exponent).build(X), X), X**exponent, rtol=1e-5)
+    assert jitted._cache_size() == 2
 
 
 def test_shared_members_stay_shared_in_a_copy():

@@ -51,9 +51,10 @@ def test_stateful_batches_go_on_like_keras_and_can_start_anew():
 
 
 def test_a_given_start_state_wins_over_the_kept_one():
-    layer = layers.LSTM(4, stateful=True).build(X)
     plain = layers.LSTM(4).build(X)
     start = [np.ones((3, 4), "float32"), np.full((3, 4), 0.5, "float32")]
+    layer = layers.LSTM(4, stateful=True).build(X, start)  # built with one, it can be called without one
+    assert layer(X).shape == (3, 4)
     params, state = cn.core.weights_of(layer)
     y, state = layer.apply(params, state, X, start)
     assert np.allclose(y, plain.apply(params, {}, X, start)[0], atol=1e-6) and np.allclose(state["h"], y)

@@ -323,6 +323,10 @@ class Graph(Module):
         values = self._program(leaves, fed, train)(*weights_of(self), list(fed.values()), as_key(key if key is not None else 0))
         return _numpy(wanted, dict(zip(leaves, values[0], strict=True)))
 
+    def _cloned(self) -> None:
+        super()._cloned()
+        self._train_state = {}
+
     def _draw(self) -> None:
         if not self._drawn and self.layers:
             self.build()
@@ -384,7 +388,7 @@ class Graph(Module):
             grads, (rest, new) = jax.grad(loss, has_aux=True)(params)
             updates, slots = trainer.optimizer.update(grads, slots, params)
             params = {k: v + updates[k] for k, v in params.items()}
-            params = {k: v if weights[k].constraint is None else weights[k].constraint(v) for k, v in params.items()}
+            params = {k: (weights[k].constraint or (lambda a: a))(v) for k, v in params.items()}
             return {**fixed, **params}, {k.removeprefix("graph."): v for k, v in new.items()}, slots, rest
 
         return step

@@ -320,6 +320,9 @@ class Module:
 
         return build(self, *specs, key=key)
 
+    def _cloned(self) -> None:
+        """Called on a new copy of this module: what was kept about the original's parts is to be let go."""
+
     @property
     def built(self) -> bool:
         from .tree import members

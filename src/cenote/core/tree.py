@@ -300,6 +300,9 @@ class Skeleton:
             return False
         return self.module is other.module or self.signature() == other.signature()
 
+    def __repr__(self) -> str:
+        return repr(self.module)
+
     def __hash__(self) -> int:
         return hash((type(self.module), self.names))
 
@@ -335,6 +338,7 @@ def clone(module: Module, memo: dict[int, Module] | None = None) -> Module:
         for name, value in vars(module).items():
             if not name.startswith("_"):
                 new.__dict__[name] = copied(value)
+        new._cloned()
     return memo[id(module)]
 
 

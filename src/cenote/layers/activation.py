@@ -8,7 +8,7 @@ import jax
 
 from .. import activations
 from .base import Layer
-from .check import floating
+from .check import axes, floating, inside
 
 
 class Activation(Layer):
@@ -43,6 +43,9 @@ class ReLU(Layer):
         self, max_value: float | None = None, negative_slope: float = 0.0, threshold: float = 0.0, **options: Any
     ) -> None:
         super().__init__(**options)
+        for name, value in (("max_value", max_value), ("negative_slope", negative_slope), ("threshold", threshold)):
+            if value is not None and not value >= 0:
+                raise ValueError(f"ReLU needs {name} of 0 or more, got {value!r}")
         self.max_value, self.negative_slope, self.threshold = max_value, negative_slope, threshold
 
     def forward(self, x: Any) -> jax.Array:
@@ -63,7 +66,11 @@ class Softmax(Layer):
 
     def __init__(self, axis: int = -1, **options: Any) -> None:
         super().__init__(**options)
-        self.axis = axis
+        if len(axes(self, axis)) > 1:
+            raise ValueError(f"Softmax takes one axis, got axis={axis!r}: reshape those axes to one before it")
+        self.axis = axes(self, axis)[0]
 
     def forward(self, x: Any) -> jax.Array:
-        return activations.softmax(floating(x), axis=self.axis)
+        x = floating(x)
+        inside(self, (self.axis,), x.shape)
+        return activations.softmax(x, axis=self.axis)

@@ -19,7 +19,7 @@ def positive(layer: Any, name: str, value: Any) -> int:
 
 def fraction(layer: Any, name: str, value: Any) -> float:
     """A number from 0 up and below 1."""
-    if not isinstance(value, numbers.Real) or not 0 <= value < 1:
+    if not isinstance(value, numbers.Real) or not 0 <= float(value) < 1:
         raise ValueError(f"{type(layer).__name__} needs {name} from 0 up and below 1, got {value!r}")
     return float(value)
 
@@ -30,6 +30,27 @@ def pair(layer: Any, name: str, value: Any) -> tuple[int, int]:
     if len(values) != 2:
         raise ValueError(f"{type(layer).__name__} needs {name} to be a whole number or two of them, got {value!r}")
     return positive(layer, name, values[0]), positive(layer, name, values[1])
+
+
+def axes(layer: Any, value: Any) -> tuple[int, ...]:
+    """One axis or several, as whole numbers."""
+    values = tuple(value) if isinstance(value, (tuple, list)) else (value,)
+    if not values or any(isinstance(v, bool) or not hasattr(v, "__index__") for v in values):
+        raise ValueError(f"{type(layer).__name__} needs axis to be a whole number or several of them, got {value!r}")
+    return tuple(int(v) for v in values)
+
+
+def inside(layer: Any, axes: tuple[int, ...], shape: tuple[int, ...]) -> list[int]:
+    """Those axes of an input, counted from the front and in order; an axis that it lacks, or named twice, is an error."""
+    found = sorted(a + len(shape) if a < 0 else a for a in axes)
+    shown = f"{type(layer).__name__}(axis={axes[0] if len(axes) == 1 else axes})"
+    if not all(0 <= a < len(shape) for a in found):
+        raise ValueError(
+            f"{shown} names an axis that an input of shape {shape} lacks: it has axes 0 to {len(shape) - 1}, and -1 is the last"
+        )
+    if len(set(found)) < len(found):
+        raise ValueError(f"{shown} names one axis of an input of shape {shape} twice: leave one of them out")
+    return found
 
 
 def padding(layer: Any, value: str) -> str:

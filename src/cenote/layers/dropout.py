@@ -39,5 +39,13 @@ class Dropout(Layer):
         key = self.next_key()
         if self.seed is not None:
             key = jax.random.fold_in(key, self.seed)
-        shape = x.shape if self.noise_shape is None else self.noise_shape
-        return random.dropout(x, self.rate, key, tuple(x.shape[i] if s is None else s for i, s in enumerate(shape)))
+        return random.dropout(x, self.rate, key, self._noise(x.shape))
+
+    def _noise(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        wanted = shape if self.noise_shape is None else tuple(self.noise_shape)
+        if len(wanted) != len(shape) or any(n not in (None, 1, size) for n, size in zip(wanted, shape, strict=True)):
+            raise ValueError(
+                f"Dropout(noise_shape={self.noise_shape}) does not fit an input of shape {shape}: give each axis None for its "
+                f"own size, or 1 where it shares one draw"
+            )
+        return tuple(size if n is None else n for n, size in zip(wanted, shape, strict=True))

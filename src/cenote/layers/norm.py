@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from ..kernels.normalization import standardize_columns, standardize_rows
 from .base import Layer
-from .check import floating, fraction
+from .check import axes, floating, fraction, inside
 
 
 def _center_and_scale(layer: Any, y: jax.Array, size: int) -> jax.Array:
@@ -33,7 +33,8 @@ class BatchNormalization(Layer):
 
     In training, mean and variance are those of the batch, and running averages are kept: ``mean <- momentum mean + (1 -
     momentum) batch mean``, the same for the variance (biased, as in Keras). Otherwise the running averages are used; so they
-    are in a frozen layer (``trainable=False``).
+    are in a frozen layer (``trainable=False``). ``synchronized`` is accepted and changes nothing: a batch that is spread over
+    several devices is one batch in one program here, so its statistics are always those of the whole.
     Shapes: (batch, ..., channel) -> the same; scale, bias, mean, var (channel).
     Source: Ioffe and Szegedy 2015, arXiv:1502.03167.
 
@@ -52,17 +53,22 @@ class BatchNormalization(Layer):
         epsilon: float = 1e-3,
         center: bool = True,
         scale: bool = True,
+        *,
+        synchronized: bool = False,
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        self.axis = axis
+        if len(axes(self, axis)) > 1:
+            raise ValueError(f"BatchNormalization takes one axis, that of the channels, got axis={axis!r}")
+        self.axis = axes(self, axis)[0]
+        self.synchronized = synchronized
         self.momentum = fraction(self, "momentum", momentum)
         self.epsilon = _positive_epsilon(self, epsilon)
         self.center, self.scale = center, scale
 
     def forward(self, x: Any) -> jax.Array:
         x = floating(x)
-        axis = self.axis % x.ndim
+        (axis,) = inside(self, (self.axis,), x.shape)
         moved = jnp.moveaxis(x, axis, -1)
         size = moved.shape[-1]
         rows = moved.reshape(-1, size)
@@ -100,20 +106,20 @@ class LayerNormalization(Layer):
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        self.axis = (axis,) if isinstance(axis, int) else tuple(axis)
+        self.axis = axes(self, axis)
         self.epsilon = _positive_epsilon(self, epsilon)
         self.center, self.scale = center, scale
 
     def forward(self, x: Any) -> jax.Array:
         x = floating(x)
-        axes = sorted(a % x.ndim for a in self.axis)
-        last = list(range(x.ndim - len(axes), x.ndim))
-        moved = jnp.moveaxis(x, axes, last)
-        shape = moved.shape[x.ndim - len(axes) :]
+        together = inside(self, self.axis, x.shape)
+        last = list(range(x.ndim - len(together), x.ndim))
+        moved = jnp.moveaxis(x, together, last)
+        shape = moved.shape[x.ndim - len(together) :]
         rows = moved.reshape(-1, math.prod(shape))
         y = standardize_rows(rows.astype(jnp.promote_types(x.dtype, jnp.float32)), self.epsilon).astype(x.dtype)
         if self.scale:
             y = y * self.param("scale", shape, "ones").reshape(-1)
         if self.center:
             y = y + self.param("bias", shape, "zeros").reshape(-1)
-        return jnp.moveaxis(y.reshape(moved.shape), last, axes)
+        return jnp.moveaxis(y.reshape(moved.shape), last, together)

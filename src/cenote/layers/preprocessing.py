@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -9,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .base import Layer
-from .check import floating
+from .check import axes, floating, inside
 
 
 class Rescaling(Layer):
@@ -24,11 +26,23 @@ class Rescaling(Layer):
 
     def __init__(self, scale: Any, offset: Any = 0.0, **options: Any) -> None:
         super().__init__(**options)
-        self.scale, self.offset = scale, offset
+        self.scale, self.offset = _numbers(self, "scale", scale), _numbers(self, "offset", offset)
 
     def forward(self, x: Any) -> jax.Array:
         x = floating(x)
         return x * jnp.asarray(self.scale, x.dtype) + jnp.asarray(self.offset, x.dtype)
+
+
+def _numbers(layer: Any, name: str, value: Any) -> np.ndarray:
+    try:
+        found = np.asarray(value, "float64")
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"{type(layer).__name__} needs {name} to be a number, or one for each feature; got {value!r}"
+        ) from None
+    if not np.isfinite(found).all():
+        raise ValueError(f"{type(layer).__name__} was given {name}={value!r}, which holds NaN or infinity")
+    return found
 
 
 class Normalization(Layer):
@@ -37,7 +51,8 @@ class Normalization(Layer):
     The statistics come from ``adapt(data)``, or are given as ``mean`` and ``variance``. ``axis`` names the axes that keep their
     own statistics (the features; None: one mean for all). ``invert`` goes the other way. Adapted statistics are state: they are
     saved with the model and are not trained.
-    Raises: ValueError when it is used before ``adapt``.
+    Raises: ValueError when it is used before ``adapt``, for data that are not finite numbers, for a negative variance, for
+    statistics of another width than the input.
 
     >>> import numpy as np
     >>> layer = Normalization()
@@ -59,19 +74,21 @@ class Normalization(Layer):
         super().__init__(**options)
         if (mean is None) != (variance is None):
             raise ValueError("Normalization needs both mean and variance, or neither: then call adapt(data)")
-        self.axis = axis if axis is None else (axis,) if isinstance(axis, int) else tuple(axis)
+        self.axis = None if axis is None else axes(self, axis)
         self.invert = invert
-        self._statistics = None if mean is None else (np.asarray(mean, "float32"), np.asarray(variance, "float32"))
+        self._statistics = None
+        if mean is not None:
+            mean, variance = _numbers(self, "mean", mean), _numbers(self, "variance", variance)
+            if (variance < 0).any():
+                raise ValueError(f"Normalization was given variance={variance.tolist()}, but a variance is never below 0")
+            self._statistics = mean.astype("float32"), variance.astype("float32")
 
     def adapt(self, data: Any) -> None:
-        """Take mean and variance from data: an array, or an iterable of arrays (batches)."""
-        batches = [data] if hasattr(data, "shape") or isinstance(data, (list, tuple)) else data
+        """Take mean and variance from data: an array (read in pieces, so it may lie on a disk), or an iterable of batches."""
         count, total, squares = 0, 0.0, 0.0
-        for batch in batches:
-            batch = np.asarray(batch, "float64")
-            if batch.size == 0:
-                continue
-            over = self._others(batch.ndim)
+        for batch in _pieces(data):
+            kept = self._kept(batch.shape)
+            over = tuple(i for i in range(batch.ndim) if i not in kept)
             size = int(np.prod([batch.shape[i] for i in over]))
             mean, variance = batch.mean(over), batch.var(over)
             # Means and squared distances of parts add up without loss (Chan et al. 1983).
@@ -83,18 +100,23 @@ class Normalization(Layer):
             raise ValueError("Normalization.adapt was given no data")
         self._statistics = (np.asarray(total, "float32"), np.asarray(squares / count, "float32"))
         if self._arrays:
-            for name, value in zip(("mean", "variance"), self._statistics, strict=True):
-                self._arrays[name] = jnp.asarray(value).reshape(self._arrays[name].shape)
+            for name, value in zip(("mean", "var"), self._statistics, strict=True):
+                self._arrays[name] = jnp.asarray(self._fitted(value, self._arrays[name].shape))
 
-    def _others(self, ndim: int) -> tuple[int, ...]:
-        kept = set() if self.axis is None else {a % ndim for a in self.axis}
-        return tuple(i for i in range(ndim) if i not in kept)
+    def _kept(self, shape: tuple[int, ...]) -> list[int]:
+        kept = [] if self.axis is None else inside(self, self.axis, shape)
+        if 0 in kept:
+            raise ValueError(
+                f"Normalization(axis={self.axis}) would keep a mean for each example of an input of shape {shape}: give each "
+                f"example a row, x.reshape(-1, 1), or say axis=None for one mean of all"
+            )
+        return kept
 
     def forward(self, x: Any) -> jax.Array:
         x = floating(x)
-        kept = () if self.axis is None else tuple(sorted(a % x.ndim for a in self.axis))
+        kept = self._kept(x.shape)
         shape = tuple(x.shape[i] for i in kept)
-        mean, variance = (self.state(name, shape, self._start(i)) for i, name in enumerate(("mean", "variance")))
+        mean, variance = (self.state(name, shape, self._start(i)) for i, name in enumerate(("mean", "var")))
         spread = tuple(x.shape[i] if i in kept else 1 for i in range(x.ndim))
         mean, variance = mean.reshape(spread).astype(x.dtype), variance.reshape(spread).astype(x.dtype)
         deviation = jnp.maximum(jnp.sqrt(variance), 1e-7)
@@ -104,6 +126,37 @@ class Normalization(Layer):
         def start(key: Any, shape: tuple, dtype: Any) -> Any:
             if self._statistics is None:
                 raise ValueError("Normalization has no statistics yet: call adapt(data) first, or give mean= and variance=")
-            return np.broadcast_to(self._statistics[which], shape).astype(dtype)
+            return self._fitted(self._statistics[which], shape).astype(dtype)
 
         return start
+
+    def _fitted(self, found: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        try:
+            return np.broadcast_to(found, shape)
+        except ValueError:
+            raise ValueError(
+                f"Normalization has statistics of shape {found.shape}, but axis={self.axis} of its input has shape {shape}: "
+                f"adapt it to data like the input"
+            ) from None
+
+
+_PIECE = 1 << 22  # numbers that `adapt` holds in double precision at a time
+
+
+def _pieces(data: Any) -> Iterator[np.ndarray]:
+    """Data in double precision, some rows at a time; an error where they are not finite numbers."""
+    for array in [data] if hasattr(data, "shape") else [np.asarray(data)] if isinstance(data, (list, tuple)) else data:
+        array = np.atleast_1d(array) if not hasattr(array, "shape") or not array.shape else array
+        rows = max(1, _PIECE // max(1, math.prod(array.shape[1:])))
+        for start in range(0, len(array), rows):
+            try:
+                piece = np.asarray(array[start : start + rows], "float64")
+            except (TypeError, ValueError):
+                raise ValueError("Normalization.adapt takes numbers: leave out columns of words, or encode them") from None
+            if not np.isfinite(piece).all():
+                row, *rest = (int(i) for i in np.argwhere(~np.isfinite(piece))[0])
+                raise ValueError(
+                    f"Normalization.adapt found {piece[(row, *rest)]} at position {(start + row, *rest)}: mean and variance "
+                    f"would be useless, so fill or drop such values first, e.g. numpy.nan_to_num(x)"
+                )
+            yield piece

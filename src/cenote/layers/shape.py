@@ -41,7 +41,9 @@ class Reshape(Layer):
 
     def __init__(self, target_shape: tuple[int, ...], **options: Any) -> None:
         super().__init__(**options)
-        self.target_shape = (target_shape,) if isinstance(target_shape, int) else tuple(target_shape)
+        self.target_shape = tuple(target_shape) if isinstance(target_shape, (tuple, list)) else (target_shape,)
+        if any(not hasattr(size, "__index__") or size < -1 for size in self.target_shape):
+            raise ValueError(f"Reshape needs target_shape to be whole numbers, -1 for one to infer, got {target_shape!r}")
         if sum(size == -1 for size in self.target_shape) > 1:
             raise ValueError(f"Reshape can infer one size, but target_shape={self.target_shape} has several -1")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from .. import losses as loss_family
@@ -71,7 +70,8 @@ def _only(given: Any, own: list[str]) -> Any:
         return given
     strangers = sorted(set(given) - set(own))
     if strangers:
-        raise ValueError(f"compile names the output {strangers[0]!r}, but the model's only output is {(own or ['nameless'])[0]!r}")
+        known = f"is called {own[0]!r}" if own else "has no name"
+        raise ValueError(f"compile names the output {strangers[0]!r}, but the model's only output {known}")
     return next(iter(given.values()), None)
 
 
@@ -194,9 +194,9 @@ def infer(model: Any, x: Any, y: Any) -> tuple[dict[str, Any], str]:
         loss = loss_family.BinaryCrossentropy(from_logits=not link)
         one = f"one output taken as a {'probability' if link else 'logit'}"
         why = f"labels 0 and 1, {one if width == 1 else f'{width} outputs taken as {said}'}"
-        metrics = ["accuracy"] if link else [metric_family.BinaryAccuracy(name="accuracy", threshold=0.0)]
+        metrics = [metric_family.BinaryAccuracy(name="accuracy", threshold=0.5 if link else 0.0)]
     else:
-        if jnp.broadcast_shapes(labels.shape[1:] or (1,), out.shape[1:] or (1,)) != (out.shape[1:] or (1,)):
+        if _of_one(labels) != _of_one(out):
             raise ValueError(
                 f"cannot guess a loss for targets {describe(labels)} and an output of shape {(None, *out.shape[1:])}: call "
                 f"compile(loss=...)"
@@ -205,6 +205,14 @@ def infer(model: Any, x: Any, y: Any) -> tuple[dict[str, Any], str]:
     chosen = {"optimizer": "adam", "loss": loss, "metrics": metrics}
     shown = ", ".join(m if isinstance(m, str) else m.name for m in metrics)
     return chosen, f"compile was not called; chosen: loss {loss.name} ({why}), optimizer adam, metrics {shown}"
+
+
+def _of_one(array: Any) -> tuple:
+    """The shape of one example, without axes of size one at the end."""
+    shape = tuple(array.shape[1:])
+    while shape and shape[-1] == 1:
+        shape = shape[:-1]
+    return shape
 
 
 def predict_spec(model: Any, x: Any) -> tuple[Any, Any]:

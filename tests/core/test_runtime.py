@@ -1,0 +1,76 @@
+"""Settings of JAX on import, in fresh processes: where compiled programs are kept, and whose wish comes first."""
+
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from cenote.core import runtime
+
+TELL = "import cenote.core, jax; print(jax.config.jax_compilation_cache_dir)"
+
+
+def folder_of(tmp_path, code=TELL, **settings):
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("JAX_", "CENOTE_"))}
+    env = kept | {"XDG_CACHE_HOME": str(tmp_path / "cache")} | settings
+    return subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_programs_are_kept_in_the_users_cache(tmp_path):
+    found = folder_of(tmp_path)
+    assert found.startswith(str(tmp_path / "cache" / "cenote" / "compiled")) and os.path.isdir(found)
+
+
+def test_the_variable_names_another_folder_or_none(tmp_path):
+    assert folder_of(tmp_path, CENOTE_COMPILATION_CACHE=str(tmp_path / "mine")).startswith(str(tmp_path / "mine"))
+    assert folder_of(tmp_path, CENOTE_COMPILATION_CACHE="0") == "None"
+
+
+def test_what_the_user_set_stays(tmp_path):
+    assert folder_of(tmp_path, JAX_COMPILATION_CACHE_DIR=str(tmp_path / "jax")) == str(tmp_path / "jax")
+    code = "import jax; jax.config.update('jax_compilation_cache_dir', '/somewhere'); " + TELL
+    assert folder_of(tmp_path, code) == "/somewhere"
+
+
+def test_a_folder_that_cannot_be_made_is_no_reason_to_fail(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    assert folder_of(tmp_path, CENOTE_COMPILATION_CACHE=str(tmp_path / "file" / "below")) == "None"
+
+
+def test_a_second_process_finds_the_programs_of_the_first(tmp_path):
+    code = "import cenote.core, jax; jax.jit(lambda x: x * 2 + 1)(3.0); " + TELL
+    folder = folder_of(tmp_path, code)
+    names = sorted(f for f in os.listdir(folder) if f.startswith("jit_"))
+    assert names
+    folder_of(tmp_path, code)
+    assert sorted(f for f in os.listdir(folder) if f.startswith("jit_")) == names
+
+
+def test_old_programs_are_deleted_first_and_only_once_a_day(tmp_path):
+    now = time.time()
+    for age in range(5):
+        (tmp_path / f"program{age}").write_bytes(b"x" * 100)
+        os.utime(tmp_path / f"program{age}", (now - 1000 * age - 1000,) * 2)
+    runtime.trim(tmp_path, 250)
+    assert sorted(p.name for p in tmp_path.glob("program*")) == ["program0", "program1"]
+    (tmp_path / "program9").write_bytes(b"x" * 1000)
+    runtime.trim(tmp_path, 250)
+    assert (tmp_path / "program9").exists()
+
+
+def test_the_home_of_what_can_be_made_again(monkeypatch, tmp_path):
+    monkeypatch.setenv("CENOTE_HOME", str(tmp_path))
+    assert runtime.cache_home() == tmp_path
+    monkeypatch.delenv("CENOTE_HOME")
+    monkeypatch.setenv("XDG_CACHE_HOME", "~/elsewhere")
+    assert runtime.cache_home() == runtime.Path("~/elsewhere/cenote").expanduser()
+
+
+@pytest.mark.parametrize("platform", ["one", "two"])
+def test_machines_of_other_kinds_do_not_share_programs(monkeypatch, platform):
+    monkeypatch.setattr(runtime.platform, "processor", lambda: platform)
+    names = {runtime._machine()}
+    monkeypatch.setattr(runtime.platform, "processor", lambda: "other")
+    assert len(names | {runtime._machine()}) == 2

@@ -1,0 +1,72 @@
+"""Kernels with gradients of their own, in float64: first and second derivatives against finite differences."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from cenote.kernels.convolution import conv2d
+from cenote.kernels.normalization import standardize_columns, standardize_rows
+from cenote.kernels.pooling import average_pool, max_pool
+
+KERNELS = {
+    "conv": (conv2d, [(1, 5, 4, 2), (3, 2, 2, 3)], {"padding": "same"}),
+    "conv_strided": (conv2d, [(1, 7, 6, 2), (3, 3, 2, 2)], {"strides": (2, 3)}),
+    "conv_dilated": (conv2d, [(1, 6, 7, 2), (2, 3, 2, 2)], {"dilation": (2, 1), "padding": "same"}),
+    "conv_one_channel": (conv2d, [(2, 4, 5, 1), (3, 3, 1, 2)], {"padding": "same"}),
+    "conv_one_by_one": (conv2d, [(1, 4, 5, 3), (1, 1, 3, 2)], {"strides": (2, 1)}),
+    "conv_groups": (conv2d, [(1, 4, 4, 4), (2, 2, 2, 2)], {"groups": 2}),
+    "depthwise": (conv2d, [(1, 5, 4, 2), (3, 3, 1, 4)], {"groups": 2, "padding": "same"}),
+    "depthwise_strided": (conv2d, [(1, 6, 5, 2), (3, 2, 1, 2)], {"groups": 2, "strides": (2, 2)}),
+    "max_pool": (max_pool, [(1, 5, 4, 2)], {"window": (3, 2), "strides": (2, 1), "padding": "same"}),
+    "average_pool": (average_pool, [(1, 5, 4, 2)], {"window": (3, 2), "strides": (2, 1), "padding": "same"}),
+    "rows": (lambda x: standardize_rows(x, 0.01), [(3, 5)], {}),
+    "columns": (lambda x: standardize_columns(x, 0.01)[0], [(5, 3)], {}),
+}
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_derivatives_are_the_slopes(name):
+    kernel, shapes, options = KERNELS[name]
+    rng = np.random.default_rng(1)
+    with jax.enable_x64(True):
+        point, first, second = ([jnp.asarray(rng.normal(size=s)) for s in shapes] for _ in range(3))
+        mark = jnp.asarray(rng.normal(size=kernel(*point, **options).shape))
+
+        def slope(point, direction):
+            grads = jax.grad(lambda p: jnp.vdot(kernel(*p, **options) ** 3, mark))(point)
+            return sum(jnp.vdot(g, d) for g, d in zip(grads, direction, strict=True))
+
+        value = jax.jit(lambda p: jnp.vdot(kernel(*p, **options) ** 3, mark))
+        slope = jax.jit(slope)
+        second_slope = jax.jit(lambda p: sum(jnp.vdot(g, d) for g, d in zip(jax.grad(slope)(p, first), second, strict=True)))
+
+        def along(f, direction, step=1e-5):
+            ahead, behind = ([p + s * step * d for p, d in zip(point, direction, strict=True)] for s in (1, -1))
+            return (f(ahead) - f(behind)) / (2 * step)
+
+        assert slope(point, first).dtype == jnp.float64
+        np.testing.assert_allclose(slope(point, first), along(value, first), rtol=1e-6, atol=1e-8)
+        np.testing.assert_allclose(second_slope(point), along(lambda p: slope(p, first), second), rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("strides", [(1, 1), (2, 3)])
+@pytest.mark.parametrize("dilation", [(1, 1), (2, 1)])
+def test_depthwise_with_several_kernels_a_channel(strides, dilation):
+    rng = np.random.default_rng(2)
+    x, kernel = (jnp.asarray(rng.normal(size=s).astype("float32")) for s in ((2, 7, 8, 3), (3, 2, 1, 6)))
+
+    def obvious(x, kernel):
+        numbers = ("NHWC", "HWIO", "NHWC")
+        return lax.conv_general_dilated(
+            x, kernel, strides, "SAME", rhs_dilation=dilation, dimension_numbers=numbers, feature_group_count=3
+        )
+
+    def ours(x, kernel):
+        return conv2d(x, kernel, strides=strides, dilation=dilation, groups=3, padding="same")
+
+    np.testing.assert_allclose(ours(x, kernel), obvious(x, kernel), atol=1e-5)
+    grads = (jax.jit(jax.grad(lambda *a, f=f: (f(*a) ** 2).sum(), (0, 1)))(x, kernel) for f in (ours, obvious))
+    for a, b in zip(*grads, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-3)
