@@ -61,7 +61,7 @@ def test_convolution(x, kernel, options):
         assert has_foreign_convolution(jax.grad(lambda *a: jnp.vdot(obvious(*a), mark), (0, 1)), x, kernel)
 
 
-@pytest.mark.parametrize("window", [(2, 2), (3, 2)])
+@pytest.mark.parametrize("window", [(2, 2), (3, 2), (5, 3)])
 @pytest.mark.parametrize("strides", [(1, 1), (2, 2), (3, 2)])
 @pytest.mark.parametrize("padding", ["valid", "same"])
 def test_pooling(window, strides, padding):
