@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -21,7 +22,7 @@ from .data.feed import Resident, as_feed, hold_out, is_iterable_of_batches
 from .layers.base import Layer
 from .train import Checkpoints, History, Plan, Trainer, TrainState, evaluate, fit
 from .train.callbacks import Callback, Progress
-from .train.compiling import check_labels, infer, predict_spec, resolve_outputs
+from .train.compiling import check_labels, check_names, infer, predict_spec, resolve_outputs
 from .train.predict import predict
 from .train.step import trained_names
 
@@ -62,12 +63,15 @@ class Model(Layer):
     _predictors: dict[Any, Any]
     _places: Places | None
     _outputs_seen: dict[Any, Any]
+    _shown: dict[str, Any]  # the arrays that the engine last saw or put here: others are the user's doing
+    _rates_seen: int  # at which count of learning rates set to the optimizer its state was last looked at
+    _schedule_seen: Any
     _places_seen: int  # at which count of changes to modules the places, and the trainer, were last looked at
     _trainer_seen: int
 
     _bookkeeping = Layer._bookkeeping | {
         *("stop_training", "info", "_spec", "_compiled", "_trainer", "_kept", "_predictors", "_places", "_outputs_seen"),
-        *("_places_seen", "_trainer_seen"),
+        *("_places_seen", "_trainer_seen", "_shown", "_rates_seen", "_schedule_seen"),
     }
 
     def __new__(cls, *args: Any, **kwargs: Any):
@@ -83,7 +87,8 @@ class Model(Layer):
         self._predictors = {}
         self._places = None
         self._outputs_seen = {}
-        self._places_seen = self._trainer_seen = -1
+        self._places_seen = self._trainer_seen = self._rates_seen = -1
+        self._shown, self._schedule_seen = {}, None
         return self
 
     # -- build -------------------------------------------------------------------------------------------------------------
@@ -184,14 +189,7 @@ class Model(Layer):
             "precision": precision,
             "seed": seed,
         }
-        # Names are looked up now, so that a slip is found here and not minutes later.
-        from . import losses
-        from . import metrics as metric_family
-
-        for leaf in _names(loss):
-            losses.get(leaf)
-        for leaf in [*_names(metrics), *_names(weighted_metrics)]:
-            metric_family.get(leaf)
+        check_names(loss, metrics, weighted_metrics)
         self._forget()
         self._kept = None
 
@@ -228,6 +226,10 @@ class Model(Layer):
         old = self._trainer if self._trainer_seen != Module._changes else None
         if old is not None and trained_names(old.weights) != trained_names(declared(self)):
             self._trainer = self._kept = None
+        rate = getattr(self.optimizer, "learning_rate", None)
+        schedule = rate if callable(rate) else None
+        if schedule is not self._schedule_seen:  # a schedule is part of the compiled step, a number is not
+            self._trainer, self._schedule_seen = None, schedule
         if self._trainer is None:
             self._trainer = Trainer(self._pure, self._outputs_for(x, y), self.optimizer, declared(self))
         self._trainer_seen = Module._changes
@@ -247,6 +249,7 @@ class Model(Layer):
             metrics=c["metrics"],
             weighted_metrics=c["weighted_metrics"],
             names=self.output_names,
+            adds_losses=c["loss"] is None and predict_spec(self, spec_of(x))[2],
         )
 
     def _prediction(self, x: Any) -> Any:
@@ -345,23 +348,43 @@ class Model(Layer):
             checkpoints=Checkpoints(checkpoint) if isinstance(checkpoint, (str, os.PathLike)) else checkpoint,
         )
         self.stop_training = False
-        run = fit(trainer, self._start(trainer), feed, plan, [callbacks, Progress(verbose)], model=self, publish=self._publish)
-        return run.history
+        watchers = [callbacks, Progress(verbose)]
+        start = self._start(trainer).copy()  # the engine consumes the arrays it is given
+        return fit(trainer, start, feed, plan, watchers, model=self, publish=self._publish, listen=self._listen).history
 
     def _start(self, trainer: Trainer) -> TrainState:
         """The state to go on from: the model's weights, and the optimizer's memory of earlier calls."""
         params, state = self.arrays()
+        self._shown = {**params, **state}
         if self._kept is None:
-            begun = trainer.start(params, state, self._seed)
-        else:
-            begun = self._kept.with_arrays(params, state)
-        return begun.copy()  # the engine consumes the arrays it is given
+            self._rates_seen = getattr(self.optimizer, "_rates_set", 0)
+            return trainer.start(params, state, self._seed)
+        return self._with_new_rate(self._kept.with_arrays(params, state))
+
+    def _with_new_rate(self, run: TrainState) -> TrainState:
+        """The learning rate that was set since (``model.optimizer.learning_rate = 1e-4``) goes into the optimizer's state."""
+        rate, rates_set = getattr(self.optimizer, "learning_rate", None), getattr(self.optimizer, "_rates_set", 0)
+        if rates_set == self._rates_seen:
+            return run
+        self._rates_seen = rates_set
+        return run if callable(rate) else replace(run, opt_state={**run.opt_state, "learning_rate": jnp.float32(rate)})
+
+    def _listen(self, run: Any) -> None:
+        """Weights and a learning rate that callbacks set on the model go into the run."""
+        params, state = self.arrays()
+        changed = {k: v for k, v in {**params, **state}.items() if v is not self._shown.get(k)}
+        if changed:
+            own = {**run.state.params, **run.state.state, **{k: jnp.array(v) for k, v in changed.items()}}
+            run.state = run.state.with_arrays({k: own[k] for k in params}, {k: own[k] for k in state})
+            self._shown = self._shown | changed
+        run.state = self._with_new_rate(run.state)
 
     def _publish(self, run: Any) -> None:
         """Put the run's weights into the model, in arrays of its own."""
         kept: TrainState = run.state.copy()
         self._kept = kept
-        self._put({**kept.params, **kept.state})
+        self._shown = {**kept.params, **kept.state}
+        self._put(self._shown)
 
     def _validation_feed(self, data: Any, batch_size: int | None, steps: int | None) -> Any:
         if is_iterable_of_batches(data):
@@ -441,9 +464,7 @@ class Model(Layer):
         """One optimizer step on one batch: the loss, ``[loss, metric, ...]``, or a dict."""
         batch = self._one_batch(x, y, sample_weight, class_weight)
         trainer = self._prepare(batch["x"], batch["y"])
-        params, state = self.arrays()
-        run = trainer.start(params, state, self._seed) if self._kept is None else self._kept.with_arrays(params, state)
-        run, totals = trainer.one_kept(run, trainer.new_totals(), batch)
+        run, totals = trainer.one_kept(self._start(trainer), trainer.new_totals(), batch)
         self._kept = run
         self._put({**run.params, **run.state})
         logs = trainer.logs(totals)
@@ -559,14 +580,6 @@ def _batch_spec(batch: Any) -> Any:
 
 def _is_spec(spec: Any) -> bool:
     return any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(spec))
-
-
-def _names(given: Any) -> list:
-    if isinstance(given, dict) and "class" not in given:
-        given = list(given.values())
-    if isinstance(given, (list, tuple)):
-        return [leaf for g in given for leaf in _names(g)]
-    return [] if given is None else [given]
 
 
 def _list(callbacks: Any) -> list:

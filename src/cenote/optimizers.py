@@ -77,6 +77,7 @@ class Optimizer(Configurable):
         if not callable(value) and not value >= 0:
             raise ValueError(f"learning_rate={value}: give a number from 0 up, such as 0.001, or a schedule")
         self._learning_rate = value
+        self._rates_set = getattr(self, "_rates_set", 0) + 1  # a run that goes on takes up what was set since it began
 
     def _given(self) -> list[tuple[str, Any]]:
         return [(k, self.learning_rate if k == "learning_rate" else v) for k, v in super()._given()]

@@ -7,7 +7,7 @@ import pytest
 
 import cenote as cn
 from cenote import layers, losses
-from cenote.core import Graph, Input, weights_of
+from cenote.core import Graph, Input, Module, weights_of
 
 RNG = np.random.default_rng(0)
 A, B = (RNG.normal(size=(5, 3)).astype("float32") for _ in range(2))
@@ -33,6 +33,29 @@ def test_shared_layers_have_one_set_of_weights(two):
     assert np.allclose(y["total"], expected, atol=1e-5) and y["inner"].shape == (5, 4)
 
 
+def test_arrays_meet_nodes_from_both_sides():
+    a = Input((3,), name="a")
+    for function in (
+        lambda a: np.float32(2) * a,
+        lambda a: np.arange(3, dtype="float32") + a,
+        lambda a: jnp.arange(3.0) - a,
+        lambda a: a / jnp.full(3, 2.0),
+        lambda a: np.eye(3, dtype="float32") @ a[0],
+    ):
+        np.testing.assert_allclose(Graph(a, function(a)).run(function(a), {a: A}), function(A), rtol=1e-6)
+
+
+def test_attention_takes_its_key_by_name():
+    x, y = Input((4, 6), name="x"), Input((4, 6), name="y")
+    attention = layers.MultiHeadAttention(2, 3)
+    graph = Graph([x, y], attention(x, x, key=y)).build()
+    data = RNG.normal(size=(2, 5, 4, 6)).astype("float32")
+    np.testing.assert_allclose(graph(list(data)), attention(data[0], data[0], data[1]), atol=1e-5)
+    assert not np.allclose(graph(list(data)), attention(data[0], data[0]), atol=1e-3)
+    with pytest.raises(TypeError, match=r"called on a node with train= or key=: a graph gets both when it is run"):
+        layers.Dropout(0.5)(x, train=True)
+
+
 def test_any_node_is_fed_and_fetched_by_object_or_name(two):
     graph, h, g, total = two
     both = graph.run([total, "shared"], {"a": A, "b": B})
@@ -51,6 +74,9 @@ def test_mistakes_are_named(two):
         graph.run("outt", {"a": A})
     with pytest.raises(ValueError, match="has an input 'b' that was not given"):
         graph({"a": A})
+    stranger = layers.Dense(2, name="stranger")(graph.node("out"))
+    with pytest.raises(ValueError, match=r"node 'stranger' is not in this graph.*also=\[node\]"):
+        graph.run(stranger, {"a": A, "b": B})
     a, b = Input((3,), name="a"), Input((3,), name="lost")
     with pytest.raises(ValueError, match="depend on input 'lost'"):
         Graph(a, a + b)
@@ -99,6 +125,30 @@ def test_free_sizes_are_none():
     assert [n.shape for n in pair] == [(None, 3)] * 3
     graph = Graph(words, node).build()
     assert [graph(np.zeros((2, time, 4), "float32")).shape for time in (1, 5)] == [(2, 1, 3), (2, 5, 3)]
+
+
+def test_pictures_and_texts_of_any_size():
+    picture = Input((None, None, 3), name="picture")
+    h = layers.Conv2D(4, 3)(picture)
+    pooled = layers.MaxPooling2D(4)(h)
+    assert h.shape == (None, None, None, 4) and pooled.shape == (None, None, None, 4)
+    model = cn.Model(picture, layers.Dense(2)(layers.GlobalAveragePooling2D()(layers.Conv2D(4, 5)(pooled))))
+    assert [model.predict(np.zeros((2, *size, 3), "float32")).shape for size in ((22, 40), (64, 25))] == [(2, 2), (2, 2)]
+    assert Graph(picture, pooled).run(pooled, {h: np.ones((1, 8, 12, 4))}).shape == (1, 2, 3, 4)
+
+    class Places(Module):  # has room for 50 words and no more
+        def forward(self, x):
+            return x + self.param("places", (50, x.shape[-1]), jax.nn.initializers.ones)[: x.shape[1]]
+
+    words = Input((None, 4), name="words")
+    graph = Graph(words, Places()(words)).build()
+    assert graph(np.zeros((2, 7, 4), "float32")).shape == (2, 7, 4)
+
+
+def test_a_weight_cannot_depend_on_a_size_that_is_not_known():
+    words = Input((None, 4), name="words")
+    with pytest.raises(ValueError, match=r"Dense\(2\) cannot be built on \(None, None\): its weight 'kernel' would depend"):
+        layers.Dense(2)(layers.Flatten()(words))
 
 
 def test_models_nest():

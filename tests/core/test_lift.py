@@ -236,3 +236,13 @@ def test_a_lifted_block_trains_in_a_model():
     model.compile(cn.optimizers.Adam(0.02), "mse", seed=0)
     history = model.fit(X, X[:, :1], epochs=60, verbose=0).history["loss"]
     assert history[-1] < history[0]
+
+
+def test_no_traced_value_gets_out():
+    model = cn.Sequential([layers.Dense(4), Repeat(Chain(), 2), Remat(Block()), Ensemble(Chain(), 2)])
+    model.build(X)
+    params, state = weights_of(model)
+    with jax.checking_leaks():
+        jax.jit(lambda x: model(x, train=True, key=0))(X)
+        jax.jit(jax.grad(lambda p: model.apply(p, state, X, train=True, key=0)[0].sum()))(params)
+        jax.jit(lambda m: m(X))(model)

@@ -203,6 +203,26 @@ def test_gradients_at_a_path_are_the_slopes_there():
     assert values["layers.0"].shape == (6, 4)
 
 
+def test_gradients_are_taken_where_there_are_any():
+    class Largest(Module):
+        def forward(self, x):
+            return jnp.argmax(x, -1)
+
+    class Both(Module):
+        def __init__(self):
+            self.affine, self.largest = Affine(4), Largest()
+
+        def forward(self, x):
+            h = self.affine(x)
+            return h * self.largest(h)[:, None]
+
+    model = Both().build(X)
+    values, grads = gradients(model, jnp.sum, X, paths="*")
+    assert set(values) == {"", "affine", "largest"} and set(grads) == {"", "affine"}
+    with pytest.raises(ValueError, match=r"the output of 'largest' is int32\[6\]: whole numbers have no gradient"):
+        gradients(model, jnp.sum, X, paths="largest")
+
+
 def test_a_layer_in_a_loop_of_ones_own_has_no_single_output():
     class Loop(Module):
         def __init__(self):
@@ -292,3 +312,42 @@ def test_a_weight_declared_only_sometimes_is_named():
 
     with pytest.raises(ValueError, match=r"param 'scale' was not built.*declare every weight unconditionally"):
         Fickle().build(X)(X)
+
+
+def test_a_state_is_declared_before_it_is_written():
+    class Hasty(Module):
+        def forward(self, x):
+            self.set_state("mean", x.mean(0))
+            return x
+
+    with pytest.raises(ValueError, match=r"state 'mean' is written but not declared: say self\.state\('mean', shape, init\)"):
+        Hasty().build(X)
+
+    class Wrong(Module):
+        def forward(self, x):
+            self.state("mean", (2,), ZEROS)
+            self.set_state("mean", x.mean(0))
+            return x
+
+    with pytest.raises(ValueError, match=r"state 'mean' has shape \(2,\), but \(3,\) was written to it"):
+        Wrong().build(X)
+
+
+def test_a_key_of_features_is_no_key_of_random_numbers():
+    class Lookup(Module):
+        def forward(self, query, key=None):
+            key = query if key is None else key
+            noise = jax.random.normal(self.next_key(), key.shape) if self.train else 0
+            return query @ (key + noise).T
+
+    class Outer(Module):
+        def __init__(self):
+            self.lookup = Lookup()
+
+        def forward(self, x):
+            return self.lookup(x, key=2 * x)
+
+    lookup = Lookup()
+    assert np.allclose(lookup(X, key=2 * X), X @ (2 * X).T, atol=1e-5) and np.allclose(Outer()(X), X @ (2 * X).T, atol=1e-5)
+    drawn = [lookup(X, X, train=True, key=key) for key in (1, np.int64(1), jax.random.key(1), jax.random.PRNGKey(1))]
+    assert all(np.array_equal(drawn[0], other) for other in drawn) and not np.allclose(drawn[0], lookup(X))

@@ -1,5 +1,6 @@
 """Flat dicts of named arrays from modules and back: walking, drawing, building, the places of arrays, copies."""
 
+import collections
 import copy
 
 import jax
@@ -153,3 +154,91 @@ def test_leaves_are_named_by_path():
 def test_modules_of_other_structure_do_not_mix():
     with pytest.raises(ValueError, match=r"Pair\(Affine\(5\), Affine\(2\)\)"):
         jax.tree.map(jnp.add, Pair(Affine(5), Affine(2)).build(X), Pair(Affine(4), Affine(2)).build(X))
+
+
+def test_containers_of_other_classes_are_copied_with_the_layers_in_them():
+    Two = collections.namedtuple("Two", "left right")
+
+    class Holder(Module):
+        def __init__(self):
+            self.named = collections.OrderedDict(a=Affine(3))
+            self.two = Two(Affine(3), Affine(3))
+
+        def forward(self, x):
+            return self.two.right(self.two.left(self.named["a"](x)))
+
+    model = Holder().build(X)
+    expected = model(X)
+    np.testing.assert_allclose(jax.jit(lambda m, x: m(x))(model, X), expected, atol=1e-6)
+    np.testing.assert_array_equal(model(X), expected)  # the copy that was traced took nothing of the original
+    other = jax.tree.map(lambda a: 2 * a, model)
+    assert type(other.named) is collections.OrderedDict and type(other.two) is Two and other.two.left is not model.two.left
+
+
+def test_jit_notices_what_was_changed_in_a_module_since():
+    class Power(Module):
+        def __init__(self, exponent):
+            self.exponent, self.table = exponent, jnp.ones(3)
+
+        def forward(self, x):
+            return (x * self.param("scale", (), ONES)) ** self.exponent + self.table
+
+    jitted, model = jax.jit(lambda m, x: m(x)), Power(2).build(X)
+    np.testing.assert_allclose(jitted(model, X), X**2 + 1, rtol=1e-5)
+    model.exponent = 3
+    np.testing.assert_allclose(jitted(model, X), X**3 + 1, rtol=1e-5)
+    model.table = 2 * jnp.ones(3)
+    np.testing.assert_allclose(jitted(model, X), X**3 + 2, rtol=1e-5)
+    model.table = 2 * jnp.ones(3)  # another array that holds the same
+    jitted(model, X)
+    assert jitted._cache_size() == 3
+
+
+def test_nothing_that_was_traced_outlives_its_trace():
+    model = Pair(Affine(5), Affine(2)).build(X)
+    with jax.checking_leaks():
+        doubled = jax.jit(lambda m: jax.tree.map(lambda a: 2 * a, m))(model)
+    np.testing.assert_array_equal(doubled.second._arrays["kernel"], 2 * model.second._arrays["kernel"])
+
+
+def test_two_layers_cannot_have_one_path():
+    class Holder(Module):
+        def __init__(self):
+            self.a = {"b.c": Affine(3), "b": {"c": Affine(3)}}
+
+        def forward(self, x):
+            return self.a["b"]["c"](self.a["b.c"](x))
+
+    with pytest.raises(ValueError, match=r"two layers have the path 'a\.b\.c': name the keys of a dict"):
+        Holder().init(0, X)
+
+
+def test_an_initializer_that_fails_leaves_the_module_as_it_was():
+    class Moody(Module):
+        def __init__(self):
+            self.mood = "good"
+
+        def forward(self, x):
+            def init(key, shape, dtype):
+                if self.mood == "bad":
+                    raise ArithmeticError
+                return jnp.ones(shape, dtype)
+
+            return x * self.param("scale", (x.shape[-1],), init)
+
+    model = Moody().build(X)
+    model.mood = "bad"
+    with pytest.raises(ArithmeticError):
+        model.build(X, key=1)
+    np.testing.assert_array_equal(model(X), X)
+
+
+def test_numbers_among_the_arguments_stay_numbers():
+    class Often(Module):
+        def forward(self, x, times):
+            for _ in range(times):
+                x = x * self.param("scale", (), lambda key, shape, dtype: jnp.full(shape, 2, dtype))
+            return x
+
+    model = Often().build(X, 3)
+    np.testing.assert_allclose(jax.jit(lambda x: model(x, 3))(X), 8 * X)

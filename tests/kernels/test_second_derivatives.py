@@ -70,3 +70,18 @@ def test_depthwise_with_several_kernels_a_channel(strides, dilation):
     grads = (jax.jit(jax.grad(lambda *a, f=f: (f(*a) ** 2).sum(), (0, 1)))(x, kernel) for f in (ours, obvious))
     for a, b in zip(*grads, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("window", [(3, 3), (5, 2)])
+@pytest.mark.parametrize("padding", ["valid", "same"])
+def test_ties_in_large_windows_go_to_the_first_place_as_in_xla(window, padding):
+    x = jnp.asarray(np.random.default_rng(3).integers(0, 3, (2, 9, 8, 3)).astype("float32"))
+
+    def obvious(x):
+        return lax.reduce_window(x, -jnp.inf, lax.max, (1, *window, 1), (1, 2, 2, 1), padding.upper())
+
+    mark = jnp.asarray(np.random.default_rng(4).integers(1, 9, obvious(x).shape).astype("float32"))
+    grads = (
+        jax.grad(lambda x, f=f: jnp.vdot(f(x), mark))(x) for f in (lambda x: max_pool(x, window, (2, 2), padding), obvious)
+    )
+    np.testing.assert_array_equal(*grads)

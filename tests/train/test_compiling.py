@@ -70,7 +70,7 @@ def test_several_outputs_by_name_or_in_order():
     ("options", "text"),
     [
         ({"loss": {"c": "mse"}}, r"a loss is given for output 'c', but the outputs are \['a', 'b'\]"),
-        ({"loss": ["mse"]}, r"1 losss? for 2 outputs"),
+        ({"loss": ["mse"] * 3}, r"3 losses for 2 outputs"),
         ({"loss": ["mse", "mse"], "loss_weights": [1, 2, 3]}, r"3 loss weights for 2 outputs"),
         ({"loss": None}, r"no loss, so there is nothing to minimise: model.compile\(loss='mse'\)"),
         ({"loss": {"b": "mse"}, "metrics": {"z": "mae"}}, r"a metric is given for output 'z'"),
@@ -178,5 +178,8 @@ def test_where_nothing_can_be_guessed_it_is_said():
 
 def test_what_made_probabilities_is_known():
     for activation, link in (("softmax", "softmax"), ("sigmoid", "sigmoid"), (None, ""), ("tanh", "")):
-        out, found = predict_spec(network(3, activation), spec(8, 4))
-        assert (out.shape, found) == ((8, 3), link)
+        out, found, adds_losses = predict_spec(network(3, activation), spec(8, 4))
+        assert (out.shape, found, adds_losses) == ((8, 3), link, False)
+    penalised = cn.Sequential([layers.Dense(3, activity_regularizer="l2")])
+    penalised.build(X)
+    assert predict_spec(penalised, spec(8, 4))[2]

@@ -137,6 +137,55 @@ def test_regularizers_and_constraints_are_those_of_keras():
     beside_keras(build, {"loss": "sparse_categorical_crossentropy"}, {})
 
 
+def test_penalties_in_evaluation_and_of_frozen_layers_are_those_of_keras():
+    def build(family, kinds):
+        return family.Sequential(
+            [
+                kinds.Dense(5, activation="tanh", kernel_regularizer="l2", trainable=False),
+                kinds.Dense(4, activation="tanh", activity_regularizer=family.regularizers.L1(0.5)),
+                kinds.Dense(3, activation="softmax", kernel_regularizer="l1"),
+            ]
+        )
+
+    # 70 = 2 * 32 + 6: what pads the last batch of evaluation must not be penalised.
+    beside_keras(build, {"loss": "sparse_categorical_crossentropy"}, {"validation_data": (X, LABELS)})
+
+
+def fork(family, kinds):
+    given = family.Input((6,))
+    h = kinds.Dense(5, activation="tanh")(given)
+    return family.Model(given, [kinds.Dense(3, activation="softmax", name="kind")(h), kinds.Dense(1, name="size")(h)])
+
+
+WEIGHTS = np.linspace(0, 2, 70).astype("float32")
+FORK = {"loss": ["sparse_categorical_crossentropy", "mse"], "loss_weights": [1.0, 0.3]}
+
+
+@pytest.mark.parametrize(
+    ("told", "options"),
+    [
+        (FORK | {"metrics": [["accuracy"], ["mae", "mse"]]}, {"validation_split": 0.3}),
+        (
+            {k: dict(zip(("kind", "size"), v, strict=True)) for k, v in FORK.items()} | {"metrics": {"size": "mae"}},
+            {"sample_weight": {"kind": WEIGHTS, "size": WEIGHTS[::-1].copy()}},
+        ),
+    ],
+    ids=["lists", "dicts"],
+)
+def test_several_outputs_are_those_of_keras(told, options):
+    y = [LABELS, TARGET] if isinstance(told["loss"], list) else {"kind": LABELS, "size": TARGET}
+    if isinstance(y, dict):
+        pytest.importorskip("keras")
+
+        def build(family, kinds):
+            model = fork(family, kinds)
+            return model if family is cn else family.Model(model.inputs, dict(zip(y, model.outputs, strict=True)))
+
+        beside_keras(build, told, options, y=y)
+    else:
+        beside_keras(fork, told, options, y=y)
+
+
 def test_frozen_layers_stay_and_have_no_optimizer_state():
     model = classifier()
     model.build(X)
@@ -203,12 +252,200 @@ def test_initial_epoch_steps_and_validation_steps():
     assert one == pytest.approx(model.evaluate(X[:10], LABELS[:10], verbose=0, return_dict=True), rel=1e-5)
 
 
+def test_the_last_part_is_held_out():
+    model = cn.Sequential([layers.Dense(1)])
+    model.compile(cn.optimizers.SGD(0.0), "mse")
+    history = model.fit(X, TARGET, validation_split=0.3, epochs=3, validation_freq=[1, 3], verbose=0)
+    assert [("val_loss" in r) for r in history.records] == [True, False, True]
+    assert history.history["val_loss"][0] == pytest.approx(model.evaluate(X[49:], TARGET[49:], verbose=0), rel=1e-5)
+    assert history.history["loss"][0] == pytest.approx(model.evaluate(X[:49], TARGET[:49], verbose=0), rel=1e-5)
+    for wrong in (1.0, -0.1, 0.999):
+        with pytest.raises(ValueError, match="validation_split"):
+            model.fit(X, TARGET, validation_split=wrong, verbose=0)
+
+
+def test_a_generator_validates_on_its_next_batches_each_time():
+    def batches():
+        for i in range(6):
+            yield np.full((2, 6), i, "float32"), np.zeros((2, 1), "float32")
+
+    model = cn.Sequential([layers.Dense(1, kernel_initializer="ones")])
+    model.compile(cn.optimizers.SGD(0.0), "mse")
+    history = model.fit(X, TARGET, epochs=3, validation_data=batches(), validation_steps=2, verbose=0).history
+    assert history["val_loss"] == pytest.approx([(0 + 36) / 2, 36 * (4 + 9) / 2, 36 * (16 + 25) / 2])
+
+
+@pytest.mark.parametrize(("rows", "batch_size"), [(1, 32), (31, 32), (33, 32), (70, 7), (70, 69)])
+def test_evaluation_of_odd_sizes_is_that_by_hand(rows, batch_size):
+    model = cn.Sequential([layers.Dense(3, "softmax")])
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    model.build(X)
+    p = np.asarray(model(X[:rows]))
+    loss, accuracy = model.evaluate(X[:rows], LABELS[:rows], batch_size=batch_size, verbose=0)
+    assert loss == pytest.approx(-np.log(p[np.arange(rows), LABELS[:rows]]).mean(), rel=1e-5)
+    assert accuracy == pytest.approx((p.argmax(1) == LABELS[:rows]).mean())
+
+
+def test_a_callback_may_stop_within_an_epoch():
+    class Enough(cn.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            self.model.stop_training = batch == 3
+
+    model = classifier()
+    history = model.fit(X, LABELS, batch_size=8, epochs=9, callbacks=[Enough()], verbose=0)
+    assert int(model._kept.step) == 4 and len(history.epoch) == 1
+    model.fit(X, LABELS, batch_size=8, epochs=1, verbose=0)
+    assert int(model._kept.step) == 13  # stop_training was for that run
+
+
+def test_an_error_in_a_callback_keeps_what_was_learned():
+    class Breaks(cn.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            if epoch == 1:
+                raise RuntimeError("no disk")
+
+    model, twin = classifier(seed=4), classifier(seed=4)
+    with pytest.raises(RuntimeError, match="no disk"):
+        model.fit(X, LABELS, epochs=5, callbacks=[Breaks()], verbose=0)
+    twin.fit(X, LABELS, epochs=2, verbose=0)
+    assert same(model.get_weights(), twin.get_weights())
+
+
+def test_ctrl_c_while_short_epochs_run_together(monkeypatch):
+    import signal
+
+    class Presses(cn.callbacks.Callback):
+        decides = watches_model = False
+
+        def on_epoch_end(self, epoch, logs=None):
+            if epoch == 20:
+                signal.raise_signal(signal.SIGINT)
+
+    model, before = classifier(seed=4), signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(signal, "getsignal", lambda number: signal.default_int_handler)  # pytest may have its own
+    with pytest.raises(KeyboardInterrupt, match=r"stopped by Ctrl-C in epoch \d+ after \d+ steps; the model keeps"):
+        model.fit(X, LABELS, epochs=100_000, callbacks=[Presses()], verbose=0)
+    signal.signal(signal.SIGINT, before)
+    assert int(model._kept.step) > 20 * 3 and model.evaluate(X, LABELS, verbose=0)[0] < np.log(3)
+
+
 def test_a_callback_may_stop_the_run_in_keras_manner():
     class Enough(cn.callbacks.Callback):
         def on_epoch_end(self, epoch, logs=None):
             self.model.stop_training = epoch == 2
 
     assert len(outcome(epochs=9, callbacks=[Enough()])[1].epoch) == 3
+
+
+HOOKS = ["on_train_begin", "on_epoch_begin", "on_train_batch_begin", "on_train_batch_end", "on_epoch_end", "on_train_end"]
+
+
+def line():
+    model = cn.Sequential([layers.Dense(1)])
+    model.compile(cn.optimizers.SGD(0.1), "mse")
+    model.build(X)
+    return model
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_weights_that_a_callback_sets_are_trained_on(hook):
+    def clip(model):
+        model.set_weights([np.clip(w, -0.01, 0.01) for w in model.get_weights()])
+
+    by_callback, by_hand = line(), line()
+    sets = type("Hooked", (cn.callbacks.Callback,), {hook: lambda self, *_: clip(self.model)})()
+    by_callback.fit(X, TARGET, batch_size=35, epochs=2, shuffle=False, callbacks=[sets], verbose=0)
+    before_step = {"on_train_begin": [0], "on_epoch_begin": [0, 2], "on_train_batch_begin": [0, 1, 2, 3]}.get(hook, [])
+    after_step = {"on_train_batch_end": [0, 1, 2, 3], "on_epoch_end": [1, 3], "on_train_end": [3]}.get(hook, [])
+    for step in range(4):
+        if step in before_step:
+            clip(by_hand)
+        rows = slice(35 * (step % 2), 35 * (step % 2) + 35)
+        by_hand.train_on_batch(X[rows], TARGET[rows])
+        if step in after_step:
+            clip(by_hand)
+    for a, b in zip(by_callback.get_weights(), by_hand.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+def test_a_learning_rate_that_is_set_is_used_from_then_on():
+    model = line()
+    model.fit(X, TARGET, verbose=0)
+    trainer = model._trainer
+    before = model.get_weights()
+    model.optimizer.learning_rate = 0.0
+    model.fit(X, TARGET, verbose=0)
+    model.train_on_batch(X, TARGET)
+    assert same(model.get_weights(), before) and model._trainer is trainer  # nothing was compiled for it
+    model.optimizer.learning_rate = 0.1
+    model.train_on_batch(X, TARGET)
+    assert not same(model.get_weights(), before)
+    model.optimizer.learning_rate = cn.schedules.ExponentialDecay(0.1, 10, 0.5)
+    records = model.fit(X, TARGET, epochs=2, verbose=0).records
+    assert 0 < records[1]["learning_rate"] < records[0]["learning_rate"] < 0.1
+
+    class Halves(cn.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            self.model.optimizer.learning_rate = 0.5**epoch
+
+    model.compile(cn.optimizers.SGD(0.0), "mse")
+    assert [r["learning_rate"] for r in model.fit(X, TARGET, epochs=3, callbacks=[Halves()], verbose=0).records] == [
+        1,
+        0.5,
+        0.25,
+    ]
+
+
+def test_a_model_saved_within_an_epoch_holds_the_weights_of_that_step(tmp_path):
+    model, twin = line(), line()
+    saver = cn.callbacks.ModelCheckpoint(str(tmp_path / "{epoch}-{batch}.cenote"), save_freq=3)
+    model.fit(X, TARGET, batch_size=10, shuffle=False, callbacks=[saver], verbose=0)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["1-3.cenote", "1-6.cenote"]
+    for step in range(6):
+        twin.train_on_batch(X[step * 10 : step * 10 + 10], TARGET[step * 10 : step * 10 + 10])
+        if step in (2, 5):
+            saved = cn.load(tmp_path / f"1-{step + 1}.cenote").get_weights()
+            np.testing.assert_allclose(saved[0], twin.get_weights()[0], atol=1e-6)
+
+
+def test_losses_of_layers_alone_can_be_trained():
+    class Rebuilds(cn.Model):
+        def __init__(self):
+            super().__init__()
+            self.out = layers.Dense(6)
+
+        def forward(self, x):
+            y = self.out(x)
+            self.add_loss(jnp.square(y - x).mean())
+            return y
+
+    model = Rebuilds()
+    model.compile("adam")
+    history = model.fit(X, epochs=3, batch_size=32, validation_data=(X[:33], None), verbose=0).history
+    assert history["loss"][2] < history["loss"][0]
+    batches = [np.square(model.predict(part) - part).mean() for part in (X[:32], X[32:33])]
+    assert history["val_loss"][-1] == pytest.approx((32 * batches[0] + batches[1]) / 33, rel=1e-4)
+    plain = cn.Sequential([layers.Dense(6)])
+    plain.compile("adam")
+    with pytest.raises(ValueError, match="no loss, so there is nothing to minimise"):
+        plain.fit(X, X, verbose=0)
+
+
+def test_a_list_of_targets_is_one_for_each_output_of_a_class_of_ones_own():
+    class Two(cn.Model):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = layers.Dense(1), layers.Dense(3, "softmax")
+
+        def forward(self, x):
+            return self.a(x), self.b(x)
+
+    found = []
+    for y in ([TARGET, LABELS], (TARGET, LABELS)):
+        model = Two()
+        model.compile("sgd", ["mse", "sparse_categorical_crossentropy"])
+        found.append(model.fit(X, y, validation_split=0.2, verbose=0).history)
+    assert found[0] == found[1] and set(found[0]) >= {"output_0_loss", "val_output_1_loss"}
 
 
 def test_callbacks_see_the_weights_of_the_moment():

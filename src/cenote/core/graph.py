@@ -35,6 +35,7 @@ class Op:
         self.target, self.args, self.kwargs, self.name = target, args, kwargs or {}, name
         self.number = next(_counter)
         self.outputs: list[Node] = []
+        self.room = 0  # the size that was tried in place of None, where there is one beside the batch
         self.result: Any = None  # the tree of nodes that the call returned
 
     @property
@@ -61,6 +62,8 @@ class Node(notes.Symbolic):
     Arithmetic and indexing of nodes make nodes: ``(a + b) * 2``, ``a @ b``, ``a[:, 0]``.
     """
 
+    __array_ufunc__ = None  # numpy leaves ``array * node`` to the node
+
     def __init__(self, op: Op, shape: tuple[int | None, ...], dtype: Any, name: str) -> None:
         self.op, self.shape, self.dtype, self.name = op, tuple(shape), jnp.dtype(dtype), name
 
@@ -73,8 +76,7 @@ class Node(notes.Symbolic):
         owner = getattr(function, "name", None) if isinstance(function, Module) else None
         base = owner or _snake(type(function).__name__ if isinstance(function, Module) else getattr(function, "__name__", "op"))
         op = Op(function, args, kwargs, base)
-        # Two traces with other sizes in place of None: what differs in the result is free, too.
-        small, large = (_trace(op, size) for size in (2, 3))
+        small, large = _traces(op)
         several = len(jax.tree.leaves(small)) > 1
 
         def node(path: Any, a: Any, b: Any) -> Node:
@@ -105,15 +107,42 @@ class Node(notes.Symbolic):
         raise TypeError(f"{self!r} is not an array yet: call layers on it, or use cenote.core.graph_function(numpy_function)")
 
 
-def _trace(op: Op, free: int) -> Any:
+# What stands in for sizes that are not known. A batch may be small; a picture or a text must have room for convolutions and
+# pooling, after which the two shall still differ, unless it is too long for something, such as a table of positions.
+_BATCHES, _ROOMY = (2, 3), (128, 192)
+
+
+def _traces(op: Op) -> tuple[Any, Any]:
+    """What a call gives for two different sizes in place of None: where the two results differ, the result is free, too."""
+    inner = any(size is None for node in op.parents for size in node.shape[1:])
+    for sizes in (_ROOMY, _BATCHES) if inner else (_BATCHES,):
+        try:
+            (small, first), (large, second) = (_trace(op, size) for size in sizes)
+            break
+        except Exception:
+            if sizes is _BATCHES:
+                raise
+    op.room = sizes[0] if inner else 0
+    for path, weight in first.items():
+        if weight.kind == "param" and weight.shape != second[path].shape:
+            shapes = ", ".join(str(node.shape) for node in op.parents)
+            raise ValueError(
+                f"{op.target!r} cannot be built on {shapes}: its weight {path!r} would depend on a size that is not known; "
+                f"give that size to the Input in place of None"
+            )
+    return small, large
+
+
+def _trace(op: Op, free: int) -> tuple[Any, dict[str, Weight]]:
     specs = {node: node.spec(free) for node in op.parents}
     if isinstance(op.target, Module):
         args, kwargs = jax.tree.map(
             lambda leaf: specs[leaf] if isinstance(leaf, Node) else leaf, (op.args, op.kwargs), is_leaf=_is_node
         )
-        return declare(op.target, *args, **kwargs)[1]
+        weights, result = declare(op.target, *args, **kwargs)
+        return result, weights
     nodes = list(specs)
-    return jax.eval_shape(lambda *values: op.call(dict(zip(nodes, values, strict=True))), *specs.values())
+    return jax.eval_shape(lambda *values: op.call(dict(zip(nodes, values, strict=True))), *specs.values()), {}
 
 
 def Input(
@@ -285,13 +314,24 @@ class Graph(Module):
             if op.target is None:
                 raise ValueError(f"node {op.name!r} must be fed: add it to feeds, e.g. feeds={{{op.name!r}: array}}")
             layer = self._layer_of.get(op.number)
+            if layer is None and isinstance(op.target, Module):
+                raise ValueError(
+                    f"node {op.name!r} is not in this graph, which has no weights for {op.target!r}: "
+                    f"make it with Graph(inputs, outputs, also=[node])"
+                )
             result = op.call(values, self.layers[layer] if layer else None)
             for node, value in zip(op.outputs, jax.tree.leaves(result), strict=True):
                 values.setdefault(node, value)  # one of several outputs may have been fed
 
-    def input_spec(self, free: int = 1) -> Any:
-        """What one call takes, with ``free`` for unknown sizes."""
-        return jax.tree.map(lambda node: node.spec(free), self._inputs, is_leaf=_is_node)
+    def input_spec(self, free: int | None = None) -> Any:
+        """What one call takes, with ``free`` for unknown sizes, or else a batch of one and sizes for which there is room."""
+        room = min((op.room for op in self._ops if op.room), default=1)
+
+        def spec(node: Node) -> jax.ShapeDtypeStruct:
+            known = node.shape if free is not None else (*(1 if s is None else s for s in node.shape[:1]), *node.shape[1:])
+            return jax.ShapeDtypeStruct(tuple((free or room) if s is None else s for s in known), node.dtype)
+
+        return jax.tree.map(spec, self._inputs, is_leaf=_is_node)
 
     # -- feeding and fetching ----------------------------------------------------------------------------------------------
 
@@ -351,7 +391,8 @@ class Graph(Module):
             self._looked = (Module._changes, declared(self), Places(self))
         _, weights, places = self._looked
         trained = frozenset(path for path, w in weights.items() if w.kind == "param" and w.trainable)
-        signature = ("train", tuple(leaves), tuple(fed), trained)
+        rate = getattr(trainer.optimizer, "learning_rate", None)
+        signature = ("train", tuple(leaves), tuple(fed), trained, rate if callable(rate) else None)
         if signature not in self._programs:
             step = self._train_step(trainer, others, list(fed), {k: w for k, w in weights.items() if k in trained})
             self._programs[signature] = jax.jit(step, donate_argnums=(2,))
@@ -361,6 +402,9 @@ class Graph(Module):
             slots = trainer.optimizer.init({k: v for k, v in params.items() if k in trained})
             memory = {"slots": slots, "step": 0 if memory is None else memory["step"], "trained": trained}
             self._train_state[trainer] = memory
+        elif memory["rates_set"] != getattr(trainer.optimizer, "_rates_set", 0) and not callable(rate):
+            memory["slots"] = {**memory["slots"], "learning_rate": jnp.float32(rate)}
+        memory["rates_set"] = getattr(trainer.optimizer, "_rates_set", 0)
         key = jax.random.fold_in(as_key(key if key is not None else 0), memory["step"])
         params, state, memory["slots"], rest = self._programs[signature](
             params, state, memory["slots"], list(fed.values()), key
@@ -388,7 +432,8 @@ class Graph(Module):
             grads, (rest, new) = jax.grad(loss, has_aux=True)(params)
             updates, slots = trainer.optimizer.update(grads, slots, params)
             params = {k: v + updates[k] for k, v in params.items()}
-            params = {k: (weights[k].constraint or (lambda a: a))(v) for k, v in params.items()}
+            for path, w in weights.items():
+                params[path] = params[path] if w.constraint is None else w.constraint(params[path])
             return {**fixed, **params}, {k.removeprefix("graph."): v for k, v in new.items()}, slots, rest
 
         return step

@@ -92,7 +92,7 @@ class _Lifted(Module):
         outer = self._inside("forward")
         (own,) = self._own_home(block)
         found: dict[str, Weight] = {}
-        inner = Call({}, {}, paths_of(block, own), train=True, key=jax.random.key(0), building=found)
+        inner = Call({}, {}, paths_of(block, own), train=True, key=jax.random.key(0), building=found, observer=outer.observer)
         masks = _masks(args)
         with opened(inner), notes.collecting(fresh=True):
             _with_masks(args, masks)

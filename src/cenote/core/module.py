@@ -16,6 +16,7 @@ ends. ``forward`` never changes the object. See ``docs/how-a-call-works.md``.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import zlib
 from collections.abc import Callable, Iterator
@@ -129,10 +130,12 @@ class Module:
 
     # How often any module was made, frozen, or given a part: tells whoever keeps something about modules to look again.
     _changes: ClassVar[int] = 0
-    _bookkeeping: ClassVar[frozenset[str]] = frozenset({"_constructor", "_weights", "_arrays"})  # says nothing of forward
+    # Attributes that say nothing of what forward does.
+    _bookkeeping: ClassVar[frozenset[str]] = frozenset({"_constructor", "_weights", "_arrays", "_skeleton"})
     _constructor: tuple[tuple, dict]
     _weights: dict[str, Weight]  # declared by the build, by local name
     _arrays: dict[str, Any]  # current values, by local name
+    _skeleton: Any = None  # the last one made, for as long as nothing else has changed
 
     def __new__(cls, *args: Any, **kwargs: Any):
         self = super().__new__(cls)
@@ -192,11 +195,12 @@ class Module:
         call = self._inside("set_state")
         path = join(call.path(self), name)
         call.forbid_inner_trace(f"writing the state {path!r}")
-        old = call.written.get(path, call.state.get(path))
-        if old is not None:
-            value = jnp.asarray(value, old.dtype)
-            if value.shape != old.shape:
-                raise ValueError(f"state {path!r} has shape {old.shape}, but {value.shape} was written to it")
+        old = call.state.get(path) if call.building is None else call.building.get(path)
+        if old is None:
+            raise ValueError(f"state {path!r} is written but not declared: say self.state({name!r}, shape, init) before")
+        value = jnp.asarray(value, old.dtype)
+        if value.shape != old.shape:
+            raise ValueError(f"state {path!r} has shape {old.shape}, but {value.shape} was written to it")
         call.written[path] = value
 
     @property
@@ -225,8 +229,18 @@ class Module:
     # -- the call ------------------------------------------------------------------------------------------------------
 
     def __call__(self, *args: Any, train: bool | None = None, key: Any = None, **kwargs: Any) -> Any:
+        if key is not None and _takes_key(type(self)) and not _seeds(key):
+            # Attention: the key to a query and a value, not to random numbers. Its place says so.
+            bound = inspect.signature(self.forward).bind(*args, key=key, **kwargs)
+            bound.apply_defaults()
+            args, kwargs, key = bound.args, bound.kwargs, None
         symbolic = notes.find_symbolic((args, kwargs))
         if symbolic is not None:
+            if train is not None or key is not None:
+                raise TypeError(
+                    f"{type(self).__name__} was called on a node with train= or key=: a graph gets both when it is run, "
+                    f"graph.run(..., train=True, key=...); leave them out here"
+                )
             return symbolic.record(self, args, kwargs)
         call = current_call()
         if call is not None:
@@ -365,6 +379,19 @@ def as_key(key: Any) -> jax.Array:
     if jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
         return key
     return jax.random.wrap_key_data(key) if key.shape == (2,) else jax.random.key(key)
+
+
+@functools.cache
+def _takes_key(cls: type[Module]) -> bool:
+    return "key" in inspect.signature(cls.forward).parameters
+
+
+def _seeds(key: Any) -> bool:
+    """Whether a ``key=`` is a seed or a key of JAX, old or new; an array of features is neither."""
+    dtype = getattr(key, "dtype", None)
+    if dtype is None or isinstance(key, notes.Symbolic):
+        return isinstance(key, int)
+    return jnp.issubdtype(dtype, jax.dtypes.prng_key) or (jnp.issubdtype(dtype, jnp.integer) and len(key.shape) < 2)
 
 
 def _shape(shape: Any, name: str) -> tuple[int, ...]:

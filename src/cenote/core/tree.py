@@ -43,6 +43,8 @@ def members(root: Module, path: str = "") -> dict[str, Module]:
     def visit(path: str, module: Module) -> None:
         if id(module) in seen:
             return
+        if path in found:
+            raise ValueError(f"two layers have the path {path!r}: name the keys of a dict of layers apart, without dots")
         seen.add(id(module))
         found[path] = module
         for inner, child in children(module, path):
@@ -169,8 +171,8 @@ def apply(
 
 
 def _enter_array(leaf: Any, dtype: Any) -> Any:
-    if leaf is None or isinstance(leaf, (bool, str)) or callable(leaf):
-        return leaf
+    if leaf is None or isinstance(leaf, (bool, int, float, complex, str)) or callable(leaf):
+        return leaf  # what is no array when building is none here
     array = np.asarray(leaf) if not hasattr(leaf, "dtype") else leaf
     if array.dtype.kind in "OUST" or array.dtype.kind == "M":
         raise TypeError(
@@ -203,9 +205,9 @@ def build(module: Module, *specs: Any, key: Any = None, seed: int = 0, **kwargs:
     """
     weights, _ = declare(module, *specs, **kwargs)
     kept = {} if key is not None else {**weights_of(module)[0], **weights_of(module)[1]}
-    adopt(module, weights)
     missing = {path: w for path, w in weights.items() if path not in kept or jnp.shape(kept[path]) != w.shape}
     params, state = draw(missing, seed if key is None else key)
+    adopt(module, weights)  # not before all are drawn: what an initializer refuses leaves the module as it was
     bind(module, {**{path: kept[path] for path in weights if path not in missing}, **params, **state})
     return module
 
@@ -282,29 +284,31 @@ def weights_of(module: Module) -> tuple[dict[str, Any], dict[str, Any]]:
 class Skeleton:
     """A module without its arrays; equal to another when class, structure and plain attributes are equal.
 
-    Private attributes count, too, since ``forward`` may read them; a class's own ``_bookkeeping`` does not.
+    It stands in the caches of ``jax.jit``, so it is of the moment it was made in: a copy, which what is done to the module
+    later does not reach, and which keeps no arrays alive. Private attributes count, too, since ``forward`` may read them;
+    a class's own ``_bookkeeping`` does not.
     """
 
-    def __init__(self, module: Module) -> None:
-        self.module = module
+    def __init__(self, module: Module, signature: tuple) -> None:
+        self.signature = signature
+        self.module = clone(module, arrays=False)
         self.names = tuple(join(p, n) for p, m in members(module).items() for n in m._weights)
 
-    def signature(self) -> tuple:
-        return tuple(
-            (path, type(m), tuple((k, _plain(v)) for k, v in vars(m).items() if k not in m._bookkeeping))
-            for path, m in members(self.module).items()
-        )
-
     def __eq__(self, other: Any) -> bool:
-        if not isinstance(other, Skeleton) or self.names != other.names:
-            return False
-        return self.module is other.module or self.signature() == other.signature()
+        return self is other or (isinstance(other, Skeleton) and self.signature == other.signature)
 
     def __repr__(self) -> str:
         return repr(self.module)
 
     def __hash__(self) -> int:
         return hash((type(self.module), self.names))
+
+
+def _signature(parts: dict[str, Module]) -> tuple:
+    return tuple(
+        (path, type(m), tuple(m._weights), tuple([(k, _plain(v)) for k, v in vars(m).items() if k not in m._bookkeeping]))
+        for path, m in parts.items()
+    )
 
 
 def _plain(value: Any) -> Any:
@@ -314,27 +318,49 @@ def _plain(value: Any) -> Any:
         return (type(value), *map(_plain, value))
     if isinstance(value, dict):
         return tuple((k, _plain(v)) for k, v in value.items())
-    if isinstance(value, np.ndarray | jax.Array):
-        return (describe(value), np.asarray(value).tobytes())
+    if isinstance(value, jax.Array):
+        return _Constant(value)
+    if isinstance(value, np.ndarray):  # it may be written to later
+        return (describe(value), value.tobytes())
     return value
 
 
-def clone(module: Module, memo: dict[int, Module] | None = None) -> Module:
-    """A copy of the object tree with shared members still shared; arrays are the same objects."""
+class _Constant:
+    """A JAX array as an attribute; it cannot change, so it is fetched only to be compared with another one."""
+
+    def __init__(self, array: jax.Array) -> None:
+        self.array = array
+
+    def __eq__(self, other: Any) -> bool:
+        if not isinstance(other, _Constant):
+            return False
+        pair = (self.array, other.array)
+        if pair[0] is pair[1] or any(isinstance(a, jax.core.Tracer) for a in pair):
+            return pair[0] is pair[1]
+        return describe(pair[0]) == describe(pair[1]) and np.asarray(pair[0]).tobytes() == np.asarray(pair[1]).tobytes()
+
+
+def clone(module: Module, memo: dict[int, Module] | None = None, *, arrays: bool = True) -> Module:
+    """A copy of the object tree with shared members still shared; arrays are the same objects, or left out."""
     memo = {} if memo is None else memo
 
     def copied(value: Any) -> Any:
         if isinstance(value, Module):
-            return clone(value, memo)
-        if type(value) in (list, tuple):
-            return type(value)(map(copied, value))
-        if type(value) is dict:
-            return {k: copied(v) for k, v in value.items()}
+            return clone(value, memo, arrays=arrays)
+        if isinstance(value, tuple):
+            made = map(copied, value)
+            return value._make(made) if hasattr(value, "_make") else type(value)(made)  # type: ignore[attr-defined]
+        if isinstance(value, (list, dict)):
+            new = copy.copy(value)  # of its own class, with what else it holds
+            for k in range(len(value)) if isinstance(value, list) else value:
+                new[k] = copied(value[k])
+            return new
         return value
 
     if id(module) not in memo:
         new = memo[id(module)] = copy.copy(module)
-        new._weights, new._arrays = dict(module._weights), dict(module._arrays)
+        new._weights, new._arrays = dict(module._weights), dict(module._arrays) if arrays else {}
+        new._constructor = copied(module._constructor)
         for name, value in vars(module).items():
             if not name.startswith("_"):
                 new.__dict__[name] = copied(value)
@@ -344,9 +370,11 @@ def clone(module: Module, memo: dict[int, Module] | None = None) -> Module:
 
 def register(cls: type[Module]) -> None:
     def flatten(module: Module) -> tuple[tuple, Skeleton]:
-        skeleton = Skeleton(module)
-        arrays = {join(p, n): m._arrays[n] for p, m in members(module).items() for n in m._weights}
-        return tuple(arrays[n] for n in skeleton.names), skeleton
+        parts = members(module)
+        signature, skeleton = _signature(parts), module._skeleton
+        if skeleton is None or skeleton.signature != signature:
+            skeleton = module._skeleton = Skeleton(module, signature)
+        return tuple([m._arrays[n] for m in parts.values() for n in m._weights]), skeleton
 
     def flatten_with_keys(module: Module) -> tuple[tuple, Skeleton]:
         leaves, skeleton = flatten(module)
@@ -379,7 +407,10 @@ def gradients(
     paths = [paths] if isinstance(paths, str) else list(paths)
     params, state = weights_of(module)
     shapes = jax.eval_shape(lambda a: apply(module, params, state, *a, capture=paths, **kwargs)[2], args)
-    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+    whole = {p for p, s in shapes.items() if not all(jnp.issubdtype(leaf.dtype, jnp.inexact) for leaf in jax.tree.leaves(s))}
+    for path in whole & set(paths):
+        raise ValueError(f"the output of {path!r} is {describe(shapes[path])}: whole numbers have no gradient")
+    zeros = {p: jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), s) for p, s in shapes.items() if p not in whole}
 
     def scalar(nudge: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         y, _, captured = apply(module, params, state, *args, capture=paths, nudge=nudge, **kwargs)

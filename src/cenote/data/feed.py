@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from .arrays import as_arrays, check_finite, check_pair, take_rows
+from .arrays import as_arrays, check_finite, check_pair, count_examples, take_rows
 
 Batch = dict[str, Any]
 
@@ -80,8 +80,7 @@ def as_feed(
             raise ValueError("x gives batches, so the targets must come with them as (x, y): leave y out")
         return _iterable(x, class_weight, steps, inputs, outputs, sample_weight)
     x = as_arrays(x, "x", parts=inputs)
-    y = as_arrays(y, "y", parts=outputs)
-    w = as_arrays(sample_weight, "sample_weight", parts=outputs)
+    y, w = (_targets(part, what, x, outputs) for part, what in ((y, "y"), (sample_weight, "sample_weight")))
     count = check_pair(x, y, w)
     batch_size = min(_positive(32 if batch_size is None else batch_size, "batch_size"), count)
     mapped = any(isinstance(leaf, np.memmap) for leaf in jax.tree.leaves((x, y)))
@@ -91,6 +90,15 @@ def as_feed(
     for name, part in (("x", x), ("y", y), ("sample_weight", w)):
         check_finite(part, name)
     return Resident(_batch(x, y, w, class_weight), count, batch_size)
+
+
+def _targets(value: Any, what: str, x: Any, outputs: int) -> Any:
+    """Targets or weights; a list of arrays as long as ``x`` is one for each output, even if their number is not known yet."""
+    if outputs == 1 and isinstance(value, list) and len(value) > 1:
+        count = count_examples(x)
+        if len(value) != count and all(len(getattr(v, "shape", ())) > 0 and v.shape[0] == count for v in value):
+            outputs = len(value)
+    return as_arrays(value, what, parts=outputs)
 
 
 def memory_budget() -> int:
@@ -249,8 +257,8 @@ def hold_out(
     if is_iterable_of_batches(x):
         raise ValueError("validation_split needs arrays, and x gives batches: pass validation_data instead")
     x, y = _columns(x, y)
-    x, y = as_arrays(x, "x", parts=inputs), as_arrays(y, "y", parts=outputs)
-    w = as_arrays(w, "sample_weight", parts=outputs)
+    x = as_arrays(x, "x", parts=inputs)
+    y, w = (_targets(part, what, x, outputs) for part, what in ((y, "y"), (w, "sample_weight")))
     count = check_pair(x, y, w)
     cut = int(count * (1 - fraction))
     if cut in (0, count):

@@ -22,8 +22,12 @@ def resolve_outputs(
     metrics: Any = None,
     weighted_metrics: Any = None,
     names: list[str] | None = None,
+    adds_losses: bool = False,
 ) -> list[Output]:
-    """An `Output` for each output of a model, from the specs of a prediction and a target and what ``compile`` was told."""
+    """An `Output` for each output of a model, from the specs of a prediction and a target and what ``compile`` was told.
+
+    ``adds_losses``: the layers add losses of their own, so that there need be no other.
+    """
     found = output_names(prediction, names)
     predictions = split(prediction, found)
     targets = split(target, found)
@@ -59,7 +63,7 @@ def resolve_outputs(
                 ),
             )
         )
-    if all(out.loss is None for out in outputs):
+    if all(out.loss is None for out in outputs) and not adds_losses:
         raise ValueError("compile was given no loss, so there is nothing to minimise: model.compile(loss='mse')")
     return outputs
 
@@ -86,8 +90,25 @@ def _by_name(given: Any, names: list[str], what: str, single: Any) -> dict[str, 
             raise ValueError(f"a {what} is given for output {sorted(strangers)[0]!r}, but the outputs are {names}")
         return {n: given.get(n) for n in names}
     if len(given) != len(names):
-        raise ValueError(f"{len(given)} {what}s for {len(names)} outputs ({names}): give one each, or a dict by name")
+        several = {"loss": "losses", "list of metrics": "lists of metrics"}.get(what, f"{what}s")
+        raise ValueError(f"{len(given)} {several} for {len(names)} outputs ({names}): give one each, or a dict by name")
     return dict(zip(names, given, strict=True))
+
+
+def check_names(loss: Any, *metrics: Any) -> None:
+    """Look names up when they are written, so that a slip is found there and not minutes later."""
+    for leaf in _names(loss):
+        loss_family.get(leaf)
+    for leaf in _names(list(metrics)):
+        metric_family.get(leaf)
+
+
+def _names(given: Any) -> list:
+    if isinstance(given, dict) and "class" not in given:
+        given = list(given.values())
+    if isinstance(given, (list, tuple)):
+        return [leaf for g in given for leaf in _names(g)]
+    return [] if given is None else [given]
 
 
 def _metrics_by_name(given: Any, names: list[str]) -> dict[str, list]:
@@ -169,7 +190,7 @@ def _check_classes(labels: np.ndarray, classes: int, ignored: int | None, what: 
 
 def infer(model: Any, x: Any, y: Any) -> tuple[dict[str, Any], str]:
     """Loss, optimizer and metrics for labels and outputs as they are, and a sentence that says what was chosen and why."""
-    prediction, links = predict_spec(model, x)
+    prediction, links, _ = predict_spec(model, x)
     if len(jax.tree.leaves(prediction)) > 1:
         raise ValueError("the model has several outputs, so the losses cannot be guessed: call compile(loss={name: ...})")
     if y is None:
@@ -215,14 +236,15 @@ def _of_one(array: Any) -> tuple:
     return shape
 
 
-def predict_spec(model: Any, x: Any) -> tuple[Any, Any]:
-    """Specs of a model's output, and for each leaf what made probabilities of it: "softmax", "sigmoid", or "" if nothing."""
-    flags: list = []
+def predict_spec(model: Any, x: Any) -> tuple[Any, Any, bool]:
+    """Specs of a model's output; for each leaf what made probabilities of it ("softmax", "sigmoid", or "" for nothing); and
+    whether layers add losses of their own."""
+    seen: list = []
 
     def trace(x: Any) -> Any:
-        with collecting(fresh=True):
+        with collecting(fresh=True) as table:
             y = model.apply(*model.arrays(), x)[0]
-            flags.append(jax.tree.map(lambda leaf: annotation(leaf, "link") or "", y))
+            seen[:] = jax.tree.map(lambda leaf: annotation(leaf, "link") or "", y), bool(table.losses)
         return y
 
-    return jax.eval_shape(trace, x), flags[-1]
+    return jax.eval_shape(trace, x), *seen

@@ -56,19 +56,22 @@ def fit(
     *,
     model: Any = None,
     publish: Callable[[Run], None] = lambda run: None,
+    listen: Callable[[Run], None] = lambda run: None,
 ) -> Run:
     """Train from ``state`` over ``feed`` as ``plan`` says; the Run that comes back holds the last state and the history.
 
     ``publish(run)`` is called when somebody outside may look at the weights: at epoch ends if there are users' callbacks, and
-    when the run ends, however it ends.
+    when the run ends, however it ends. ``listen(run)`` is called when users' callbacks may have changed something outside that
+    the run shall take up: weights, the learning rate.
     """
     run = Run(state, plan.epochs, model, plan.initial_epoch, 0, plan.steps or feed.steps, feed.batch_size)
     run.validation_freq = plan.validation_freq
     with CallbackList(callbacks, run) as hooks, interrupts(run):
-        loop = _Loop(trainer, feed, plan, run, hooks, publish)
+        loop = _Loop(trainer, feed, plan, run, hooks, publish, listen)
         if plan.checkpoints is not None:
             plan.checkpoints.begin(run, hooks, trainer, feed, plan)
         hooks.on_train_begin()
+        loop.take_up()
         try:
             while run.epoch < plan.epochs and not run.stopping:
                 loop.short_epochs() if loop.runs_several() else loop.epoch()
@@ -79,6 +82,7 @@ def fit(
                 run, hooks
             )  # before early stopping puts the best weights back: a resumed run goes on from here
         hooks.on_train_end(run.history.records[-1] if run.history.records else None)
+        loop.take_up()
         publish(run)
         if plan.checkpoints is not None and not run.interrupted:
             plan.checkpoints.end(run, hooks)
@@ -92,9 +96,11 @@ def fit(
 class _Loop:
     """The pieces of `fit` that share its variables."""
 
-    def __init__(self, trainer: Trainer, feed: Any, plan: Plan, run: Run, hooks: CallbackList, publish: Callable) -> None:
+    def __init__(
+        self, trainer: Trainer, feed: Any, plan: Plan, run: Run, hooks: CallbackList, publish: Callable, listen: Callable
+    ) -> None:
         self.trainer, self.feed, self.plan = trainer, feed, plan
-        self.run, self.hooks, self.publish = run, hooks, publish
+        self.run, self.hooks, self.publish, self.listen = run, hooks, publish, listen
         self.stepwise = hooks.overrides_batches  # then Python hears of every step
         self.forgives_nan = any(isinstance(c, TerminateOnNaN) for c in hooks)
         self.length, self.warm = FIRST_CHUNK, False
@@ -102,10 +108,16 @@ class _Loop:
         self.unheard, self.heard = 0, 0.0  # steps that the host has not heard of, and when it last did
         self.data = feed.on_device() if isinstance(feed, Resident) else None
 
+    def take_up(self) -> None:
+        """After callbacks: what they changed outside the run."""
+        if self.hooks.watches_model:
+            self.listen(self.run)
+
     def epoch(self) -> None:
         run, plan = self.run, self.plan
         began, warm = time.perf_counter(), self.warm
         self.hooks.on_epoch_begin(run.epoch)
+        self.take_up()
         safe = copy_arrays((run.state.params, run.state.state))
         if run.totals is None:
             run.totals = self.trainer.new_totals()
@@ -127,6 +139,7 @@ class _Loop:
         if self.hooks.watches_model:
             self.publish(run)
         self.hooks.on_epoch_end(run.epoch, logs)
+        self.take_up()
         run.history.amend(logs)  # with what callbacks have added
         run.epoch, run.position, run.totals = run.epoch + 1, 0, None
         if warm:
@@ -205,6 +218,7 @@ class _Loop:
             began = time.perf_counter()
             if self.stepwise:
                 self.hooks.on_train_batch_begin(start)
+                self.take_up()
             run.state, run.totals = trainer.chunk(run.state, run.totals, self.data, order, start, stop)
             self._after(stop - start, (stop - start) * full.shape[1])
             self._pace(stop - start, time.perf_counter() - began)
@@ -235,6 +249,7 @@ class _Loop:
     def _step(self, batch: Any, rows: int) -> None:
         if self.stepwise:
             self.hooks.on_train_batch_begin(self.run.position)
+            self.take_up()
         now = time.perf_counter()
         run = self.run
         run.state, run.totals = self.trainer.one(run.state, run.totals, batch)
@@ -262,11 +277,12 @@ class _Loop:
         if not math.isfinite(logs["loss"]) and not self.forgives_nan:
             raise FloatingPointError(self._nan_text(logs["loss"], run.learning_rate))
         run.history.note(run, logs)
+        if (self.stepwise and self.hooks.watches_model) or self.hooks.watches_chunks:
+            self.publish(run)
         if self.stepwise:
-            if self.hooks.watches_model:
-                self.publish(run)
             self.hooks.on_train_batch_end(run.position - 1, logs)
         self.hooks.on_chunk_end(run.position, logs)
+        self.take_up()
         if self.plan.checkpoints is not None:
             self.plan.checkpoints.chunk_ended(run, self.hooks)
 

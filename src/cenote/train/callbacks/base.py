@@ -233,6 +233,12 @@ class CallbackList:
         return any(getattr(c, "watches_model", True) for c in self.callbacks)
 
     @property
+    def watches_chunks(self) -> bool:
+        """Does anybody look at the model's weights in the middle of an epoch?"""
+        called = self._calls.get("on_chunk_end", ())
+        return any(getattr(c, "watches_chunks", getattr(c, "watches_model", True)) for c in called)
+
+    @property
     def decide(self) -> bool:
         return any(getattr(c, "decides", True) for c in self.callbacks)
 

@@ -62,6 +62,10 @@ class ModelCheckpoint(Monitor):
             )
         self._warned = False
 
+    @property
+    def watches_chunks(self) -> bool:
+        return not isinstance(self.save_freq, str)
+
     def on_chunk_end(self, step: int, logs: Logs | None = None) -> None:
         if isinstance(self.save_freq, str):
             return
