@@ -87,7 +87,7 @@ class Optimizer(Configurable):
         """The same as an `optax.GradientTransformation`, for `optax.chain` and its like."""
         import optax
 
-        return optax.GradientTransformation(self.init, self.update)
+        return optax.GradientTransformation(self.init, self.update)  # pyright: ignore[reportArgumentType]
 
     def minimize(self, loss: Any) -> Any:
         """A node that takes one step on a graph's loss when it is fetched: ``graph.run([train, loss], feeds={...})``."""

@@ -1,38 +1,89 @@
 """Layers, a family a file, with Keras's names, arguments and defaults."""
 
-from .activation import Activation, ReLU, Softmax
-from .attention import MultiHeadAttention
-from .base import Layer
-from .conv import Conv2D
-from .dense import Dense
-from .dropout import Dropout
-from .embedding import Embedding
-from .norm import BatchNormalization, LayerNormalization
-from .pool import AveragePooling2D, GlobalAveragePooling2D, MaxPooling2D
-from .preprocessing import Normalization, Rescaling
-from .recurrent import GRU, LSTM, SimpleRNN
-from .shape import Flatten, Reshape
+from . import (
+    activation,
+    attention,
+    audio,
+    augment,
+    augment_mix,
+    base,
+    basic,
+    cells,
+    conv,
+    conv_lstm,
+    dense,
+    discrete,
+    dropout,
+    embedding,
+    image,
+    merge,
+    noise,
+    norm,
+    patches,
+    pool,
+    positions,
+    preprocessing,
+    recurrent,
+    shape,
+    text,
+    transformer,
+    wrappers,
+)
+from .activation import *  # noqa: F403
+from .attention import *  # noqa: F403
+from .audio import *  # noqa: F403
+from .augment import *  # noqa: F403
+from .augment_mix import *  # noqa: F403
+from .base import *  # noqa: F403
+from .basic import *  # noqa: F403
+from .cells import *  # noqa: F403
+from .conv import *  # noqa: F403
+from .conv_lstm import *  # noqa: F403
+from .dense import *  # noqa: F403
+from .discrete import *  # noqa: F403
+from .dropout import *  # noqa: F403
+from .embedding import *  # noqa: F403
+from .image import *  # noqa: F403
+from .merge import *  # noqa: F403
+from .noise import *  # noqa: F403
+from .norm import *  # noqa: F403
+from .patches import *  # noqa: F403
+from .pool import *  # noqa: F403
+from .positions import *  # noqa: F403
+from .preprocessing import *  # noqa: F403
+from .recurrent import *  # noqa: F403
+from .shape import *  # noqa: F403
+from .text import *  # noqa: F403
+from .transformer import *  # noqa: F403
+from .wrappers import *  # noqa: F403
 
-__all__ = [
-    "GRU",
-    "LSTM",
-    "Activation",
-    "AveragePooling2D",
-    "BatchNormalization",
-    "Conv2D",
-    "Dense",
-    "Dropout",
-    "Embedding",
-    "Flatten",
-    "GlobalAveragePooling2D",
-    "Layer",
-    "LayerNormalization",
-    "MaxPooling2D",
-    "MultiHeadAttention",
-    "Normalization",
-    "ReLU",
-    "Rescaling",
-    "Reshape",
-    "SimpleRNN",
-    "Softmax",
-]
+_FAMILIES = (
+    activation,
+    attention,
+    audio,
+    augment,
+    augment_mix,
+    base,
+    basic,
+    cells,
+    conv,
+    conv_lstm,
+    dense,
+    discrete,
+    dropout,
+    embedding,
+    image,
+    merge,
+    noise,
+    norm,
+    patches,
+    pool,
+    positions,
+    preprocessing,
+    recurrent,
+    shape,
+    text,
+    transformer,
+    wrappers,
+)
+__all__ = sorted(name for family in _FAMILIES for name in family.__all__)  # pyright: ignore[reportUnsupportedDunderAll]

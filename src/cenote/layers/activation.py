@@ -10,6 +10,8 @@ from .. import activations
 from .base import Layer
 from .check import axes, floating, inside
 
+__all__ = ["Activation", "ReLU", "Softmax"]
+
 
 class Activation(Layer):
     """An activation function as a layer: ``y = activation(x)``, of any shape.

@@ -13,6 +13,8 @@ from ..kernels import attention, random
 from .base import Layer
 from .check import floating, fraction, positive, rank
 
+__all__ = ["MultiHeadAttention"]
+
 
 class _Projection(Layer):
     """The last axes of an input to other ones: kernel (*inputs, *outputs), bias (*outputs)."""

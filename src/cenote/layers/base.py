@@ -14,6 +14,8 @@ from ..core import Module, annotate, annotation
 from ..core.errors import unknown
 from ..core.notes import add_loss
 
+__all__ = ["Layer"]
+
 
 class Layer(Module):
     """The base of all layers: names, freezing, and initializer, regularizer and constraint of each weight.

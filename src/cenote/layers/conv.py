@@ -11,6 +11,8 @@ from ..kernels.convolution import conv2d
 from .base import Layer
 from .check import channels_last, floating, padding, pair, positive, rank
 
+__all__ = ["Conv2D"]
+
 
 class Conv2D(Layer):
     """Small kernels slid over a picture: ``y = activation(conv2d(x, kernel) + bias)``.

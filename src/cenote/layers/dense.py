@@ -10,6 +10,8 @@ from .. import activations
 from .base import Layer
 from .check import floating, positive
 
+__all__ = ["Dense"]
+
 
 class Dense(Layer):
     """A fully connected layer: ``y = activation(x @ kernel + bias)``.

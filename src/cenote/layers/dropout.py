@@ -10,6 +10,8 @@ from ..kernels import random
 from .base import Layer
 from .check import floating, fraction
 
+__all__ = ["Dropout"]
+
 
 class Dropout(Layer):
     """In training, zeros with probability ``rate`` and ``x / (1 - rate)`` elsewhere; otherwise nothing.

@@ -11,6 +11,8 @@ from ..core import annotate
 from .base import Layer
 from .check import positive
 
+__all__ = ["Embedding"]
+
 
 class Embedding(Layer):
     """A table of vectors, looked up by number: ``y = table[x]``.

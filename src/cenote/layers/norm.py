@@ -12,6 +12,8 @@ from ..kernels.normalization import standardize_columns, standardize_rows
 from .base import Layer
 from .check import axes, floating, fraction, inside
 
+__all__ = ["BatchNormalization", "LayerNormalization"]
+
 
 def _center_and_scale(layer: Any, y: jax.Array, size: int) -> jax.Array:
     """``y * scale + bias`` over (row, feature), as far as the layer has them."""

@@ -10,6 +10,8 @@ from ..kernels.pooling import average_pool, max_pool
 from .base import Layer
 from .check import channels_last, floating, padding, pair, rank
 
+__all__ = ["AveragePooling2D", "GlobalAveragePooling2D", "MaxPooling2D"]
+
 _check_padding = padding
 
 

@@ -13,6 +13,8 @@ import numpy as np
 from .base import Layer
 from .check import axes, floating, inside
 
+__all__ = ["Normalization", "Rescaling"]
+
 
 class Rescaling(Layer):
     """Another scale: ``y = x * scale + offset``; pixels from 0 to 255 become 0 to 1 by ``Rescaling(1 / 255)``.

@@ -14,6 +14,8 @@ from ..kernels.recurrence import gates, gru, lstm, scan_cell, simple
 from .base import Layer
 from .check import floating, fraction, positive, rank
 
+__all__ = ["GRU", "LSTM", "SimpleRNN"]
+
 
 class _Recurrent(Layer):
     """What recurrent layers share: time, masks, states, direction, dropout. A subclass projects its input and steps a cell.

@@ -11,6 +11,8 @@ import jax.numpy as jnp
 from .base import Layer
 from .check import channels_last
 
+__all__ = ["Flatten", "Reshape"]
+
 
 class Flatten(Layer):
     """All axes of an example in one: (batch, a, b, ...) -> (batch, a * b * ...).

@@ -1,0 +1,5 @@
+"""Sound to spectrograms."""
+
+from __future__ import annotations
+
+__all__: list[str] = []

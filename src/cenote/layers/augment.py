@@ -1,0 +1,5 @@
+"""Random changes of pictures in training."""
+
+from __future__ import annotations
+
+__all__: list[str] = []

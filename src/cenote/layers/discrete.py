@@ -1,0 +1,5 @@
+"""Numbers and categories to indices and vectors."""
+
+from __future__ import annotations
+
+__all__: list[str] = []

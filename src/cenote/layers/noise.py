@@ -1,0 +1,5 @@
+"""Noise against overfitting beside Dropout."""
+
+from __future__ import annotations
+
+__all__: list[str] = []

@@ -1,0 +1,5 @@
+"""Where in the sequence a token stands: learned, sinusoidal and rotary positions."""
+
+from __future__ import annotations
+
+__all__: list[str] = []

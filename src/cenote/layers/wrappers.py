@@ -1,0 +1,5 @@
+"""Layers around layers: both directions, every time step."""
+
+from __future__ import annotations
+
+__all__: list[str] = []
