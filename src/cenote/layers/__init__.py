@@ -15,6 +15,7 @@ from . import (
     discrete,
     dropout,
     embedding,
+    host,
     image,
     merge,
     noise,
@@ -43,6 +44,7 @@ from .dense import *  # noqa: F403
 from .discrete import *  # noqa: F403
 from .dropout import *  # noqa: F403
 from .embedding import *  # noqa: F403
+from .host import *  # noqa: F403
 from .image import *  # noqa: F403
 from .merge import *  # noqa: F403
 from .noise import *  # noqa: F403
@@ -72,6 +74,7 @@ _FAMILIES = (
     discrete,
     dropout,
     embedding,
+    host,
     image,
     merge,
     noise,
