@@ -15,12 +15,12 @@ LEVELS = [
     {"kernels", "initializers", "activations", "regularizers", "constraints", "schedules", "datasets"},
     {"layers", "losses", "metrics", "optimizers", "data"},
     {"train", "callbacks"},
-    {"model", "networks"},
+    {"model", "networks", "built"},
     {"saving", "summary", "interop", "report", "keras"},
     {"cli"},
 ]
 # The doors: verbs of Model that belong to packages above it import them when called, and nowhere else.
-DOORS = {("model", "saving"), ("model", "summary"), ("data", "train")}
+DOORS = {("built", "saving"), ("built", "summary"), ("data", "train")}
 HEAVY = {"matplotlib", "rich", "PIL", "pandas", "optax", "tensorboardX", "flax", "equinox", "safetensors"}
 
 

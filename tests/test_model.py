@@ -9,6 +9,7 @@ import pytest
 
 import cenote as cn
 from cenote import layers
+from cenote.core import declared
 
 X = np.random.default_rng(0).normal(size=(40, 4)).astype("float32")
 Y = np.random.default_rng(1).normal(size=(40, 2)).astype("float32")
@@ -306,3 +307,42 @@ def test_states_and_params_are_told_apart():
     model.build(X)
     assert set(model.state_arrays) == {"layers.1.mean", "layers.1.var"} and len(model.params) == 4
     assert model.count_params() == 10 + 8
+
+
+def test_freezing_by_path():
+    x, y = np.ones((8, 3), "float32"), np.ones((8, 2), "float32")
+    model = cn.Sequential([cn.Sequential([layers.Dense(4), layers.Dense(4)]), layers.Dense(2)])
+    model.compile("sgd", "mse")
+    model.build(x)
+    assert model.freeze("layers.0.*") == ["layers.0.layers.0", "layers.0.layers.1"]
+    before = {k: np.array(v) for k, v in model.params.items()}
+    model.fit(x, y, verbose=0)
+    moved = [k for k, v in model.params.items() if not np.array_equal(before[k], v)]
+    assert moved and all(k.startswith("layers.1.") for k in moved)
+    model.unfreeze("*")
+    model.fit(x, y, verbose=0)
+    assert not np.array_equal(before["layers.0.layers.0.kernel"], model.params["layers.0.layers.0.kernel"])
+    with pytest.raises(ValueError, match="unknown layer 'encoder'"):
+        model.freeze("encoder")
+
+
+def test_weights_are_taken_over_by_path(tmp_path):
+    def network(classes):
+        return cn.Sequential([layers.Dense(4, input_shape=(3,)), layers.BatchNormalization(), layers.Dense(classes)])
+
+    x = np.ones((8, 3), "float32")
+    source, target = network(2), network(5)
+    source.compile("sgd", "mse")
+    source.fit(x, np.ones((8, 2)), verbose=0)
+    source.save(tmp_path / "source.cenote")
+    paths = [p for p in declared(source) if not p.startswith("layers.2.")]
+    assert target.transfer_weights(source) == paths
+    other = network(5)
+    assert other.transfer_weights(tmp_path / "source.cenote", "layers.0.*") == ["layers.0.kernel", "layers.0.bias"]
+    for model in (target, other):
+        assert np.array_equal(model.params["layers.0.kernel"], source.params["layers.0.kernel"])
+    assert np.array_equal(target.state_arrays["layers.1.mean"], source.state_arrays["layers.1.mean"])
+    source.fit(x, np.zeros((8, 2)), verbose=0)  # what was taken over is a copy
+    assert np.isfinite(target.predict(x, verbose=0)).all()
+    with pytest.raises(ValueError, match="no weight could be taken over"):
+        target.transfer_weights({"dense.kernel": np.ones((3, 4))})

@@ -9,17 +9,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from . import optimizers
-from .core import Module, children, current_call, declared, members
+from .built import Built
+from .core import Module, declared
 from .core.errors import unknown
-from .core.notes import find_symbolic
-from .core.tree import Places, spec_of
-from .core.tree import build as build_tree
-from .data.arrays import as_arrays
+from .core.tree import spec_of
 from .data.feed import Resident, as_feed, hold_out, is_iterable_of_batches
-from .layers.base import Layer
 from .train import Checkpoints, History, Plan, Trainer, TrainState, evaluate, fit
 from .train.callbacks import Callback, Progress
 from .train.compiling import check_labels, check_names, infer, predict_spec, resolve_outputs
@@ -36,7 +32,7 @@ def set_seed(seed: int) -> None:
     _default_seed = int(seed)
 
 
-class Model(Layer):
+class Model(Built):
     """A network with verbs: subclass it and write ``forward``, or give it nodes: ``Model(inputs, outputs)``.
 
     >>> import numpy as np
@@ -55,23 +51,19 @@ class Model(Layer):
     """
 
     stop_training = False
-    info: dict[str, Any]  # whatever should travel with the model: class names, the kind of input
-    _spec: Any  # what one call takes
     _compiled: dict[str, Any] | None
     _trainer: Trainer | None
     _kept: TrainState | None  # optimizer state and step, kept between calls
     _predictors: dict[Any, Any]
-    _places: Places | None
     _outputs_seen: dict[Any, Any]
     _shown: dict[str, Any]  # the arrays that the engine last saw or put here: others are the user's doing
     _rates_seen: int  # at which count of learning rates set to the optimizer its state was last looked at
     _schedule_seen: Any
-    _places_seen: int  # at which count of changes to modules the places, and the trainer, were last looked at
-    _trainer_seen: int
+    _trainer_seen: int  # at which count of changes to modules the trainer was last looked at
 
-    _bookkeeping = Layer._bookkeeping | {
-        *("stop_training", "info", "_spec", "_compiled", "_trainer", "_kept", "_predictors", "_places", "_outputs_seen"),
-        *("_places_seen", "_trainer_seen", "_shown", "_rates_seen", "_schedule_seen"),
+    _bookkeeping = Built._bookkeeping | {
+        *("stop_training", "_compiled", "_trainer", "_kept", "_predictors", "_outputs_seen"),
+        *("_trainer_seen", "_shown", "_rates_seen", "_schedule_seen"),
     }
 
     def __new__(cls, *args: Any, **kwargs: Any):
@@ -79,82 +71,10 @@ class Model(Layer):
         if cls is Model and (args or "inputs" in kwargs):
             from .networks import Functional as kind
         self: Any = super().__new__(kind, *args, **kwargs)
-        self.info = {}
-        self._spec = None
-        self._compiled = None
-        self._trainer = None
-        self._kept = None
-        self._predictors = {}
-        self._places = None
-        self._outputs_seen = {}
-        self._places_seen = self._trainer_seen = self._rates_seen = -1
-        self._shown, self._schedule_seen = {}, None
+        self._compiled = self._trainer = self._kept = self._schedule_seen = None
+        self._predictors, self._outputs_seen, self._shown = {}, {}, {}
+        self._trainer_seen = self._rates_seen = -1
         return self
-
-    # -- build -------------------------------------------------------------------------------------------------------------
-
-    def build(self, *specs: Any, key: Any = None) -> Model:
-        """Draw weights for inputs like ``specs`` (arrays, ShapeDtypeStructs, or a shape as in Keras with None for the batch).
-
-        Weights that layers already have are kept, unless a ``key`` (a seed or a JAX key) is given.
-        """
-        specs = specs or self._input_specs()
-        if not specs:
-            raise ValueError(
-                "the size of the input is not known: build(x) with an example input, or give the first layer input_shape="
-            )
-        specs = tuple(_shape_to_spec(s) for s in specs)
-        build_tree(self, *specs, key=key, seed=self._seed)
-        self._spec = spec_of(specs)
-        self._forget()
-        return self
-
-    def _input_specs(self) -> tuple:
-        return ()
-
-    @property
-    def _seed(self) -> int:
-        seed = (self._compiled or {}).get("seed")
-        return _default_seed if seed is None else seed
-
-    def arrays(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """``(params, state)``: the model's weights and layer state, flat dicts by dotted path."""
-        if self._spec is None and self._input_specs():
-            self.build()
-        if self._places is None or self._places_seen != Module._changes:
-            self._look_again()
-        assert self._places is not None
-        return self._places.read()
-
-    def _look_again(self, *specs: Any) -> None:
-        """Find where the weights lie. A part that was put in place of another gets weights, and compiled programs go."""
-        old, self._places = self._places, Places(self)
-        if old is not None and not self._places.same_members(old):
-            self._kept = None
-            self._forget()
-            if self._spec is not None:
-                self._spec = specs or self._spec
-                build_tree(self, *self._spec, seed=self._seed)
-            self._places = Places(self)
-        self._places_seen = Module._changes
-
-    def _put(self, arrays: dict[str, Any]) -> None:
-        self.arrays()
-        assert self._places is not None
-        self._places.write(arrays)
-
-    @property
-    def params(self) -> dict[str, Any]:
-        return self.arrays()[0]
-
-    @property
-    def state_arrays(self) -> dict[str, Any]:
-        return self.arrays()[1]
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if self._places_seen != Module._changes and current_call() is None and find_symbolic((args, kwargs)) is None:
-            self.arrays()  # builds what can be built
-        return super().__call__(*args, **kwargs)
 
     # -- compile -----------------------------------------------------------------------------------------------------------
 
@@ -193,14 +113,23 @@ class Model(Layer):
         self._forget()
         self._kept = None
 
+    @property
+    def _seed(self) -> int:
+        seed = (self._compiled or {}).get("seed")
+        return _default_seed if seed is None else seed
+
     def _forget(self) -> None:
         """Drop compiled programs: the model, its objective or what is frozen has changed."""
-        self._trainer = self._places = None
+        super()._forget()
+        self._trainer = None
         self._predictors, self._outputs_seen = {}, {}
+
+    def _replaced(self) -> None:
+        super()._replaced()
+        self._kept = None
 
     def _cloned(self) -> None:
         super()._cloned()
-        self._forget()
         self._kept = None
 
     @property
@@ -264,14 +193,6 @@ class Model(Layer):
         dtype = _PRECISIONS[(self._compiled or {}).get("precision", "float32")]
         return self.apply(params, state, x, train=train, key=key, dtype=dtype)
 
-    @property
-    def output_names(self) -> list[str] | None:
-        return None
-
-    @property
-    def _input_count(self) -> int:
-        return 1
-
     # -- train, evaluate, apply --------------------------------------------------------------------------------------------
 
     def fit(
@@ -306,8 +227,10 @@ class Model(Layer):
         """
         if x is None:
             raise ValueError("fit needs data: fit(x, y)")
+        x, y = self._ready(x, y)
         if epochs < 0 or initial_epoch < 0:
             raise ValueError(f"epochs and initial_epoch must not be negative, got {epochs} and {initial_epoch}")
+        own = validation_data is not None
         x, y, sample_weight, validation_data = hold_out(
             x, y, sample_weight, validation_data, validation_split, inputs=self._input_count, outputs=self._output_count
         )
@@ -333,7 +256,7 @@ class Model(Layer):
             check_labels(trainer.objective.outputs, self._prediction(example["x"]), feed.data["y"])
         validation = None
         if validation_data is not None:
-            validation = self._validation_feed(validation_data, validation_batch_size, validation_steps)
+            validation = self._validation_feed(validation_data, validation_batch_size, validation_steps, held_out=not own)
             if isinstance(validation, Resident):
                 check_labels(trainer.objective.outputs, self._prediction(example["x"]), validation.data["y"], "validation y")
         plan = Plan(
@@ -386,11 +309,14 @@ class Model(Layer):
         self._shown = {**kept.params, **kept.state}
         self._put(self._shown)
 
-    def _validation_feed(self, data: Any, batch_size: int | None, steps: int | None) -> Any:
+    def _validation_feed(self, data: Any, batch_size: int | None, steps: int | None, *, held_out: bool) -> Any:
         if is_iterable_of_batches(data):
+            data, _ = self._ready(data)
             return as_feed(data, steps=steps, inputs=self._input_count, outputs=self._output_count)
         if not isinstance(data, (tuple, list)) or len(data) not in (2, 3):
             raise ValueError("validation_data must be (x, y), (x, y, sample_weight) or an iterable of batches")
+        if not held_out:
+            data = (*self._ready(*data[:2]), *data[2:])
         return as_feed(*data, batch_size=batch_size or 256, inputs=self._input_count, outputs=self._output_count)
 
     def evaluate(
@@ -407,6 +333,7 @@ class Model(Layer):
         """Loss and metrics over data, without dropout: ``[loss, metric, ...]`` (a number if there is no metric), or a dict."""
         if x is None:
             raise ValueError("evaluate needs data: evaluate(x, y)")
+        x, y = self._ready(x, y)
         feed = as_feed(
             x,
             y,
@@ -446,7 +373,7 @@ class Model(Layer):
         for callback in _list(callbacks):
             callback.set_model(self)
             callback.on_predict_begin()
-        y = predict(self, x, batch_size=batch_size, steps=steps)
+        y = predict(self, self._ready(x)[0], batch_size=batch_size, steps=steps)
         for callback in _list(callbacks):
             callback.on_predict_end()
         return y
@@ -483,6 +410,7 @@ class Model(Layer):
         return self.predict(x)
 
     def _one_batch(self, x: Any, y: Any, sample_weight: Any, class_weight: Any) -> Any:
+        x, y = self._ready(x, y)
         feed = as_feed(
             x,
             y,
@@ -494,70 +422,6 @@ class Model(Layer):
         )
         return feed.data if isinstance(feed, Resident) else feed.example()
 
-    @property
-    def _output_count(self) -> int:
-        return len(self.output_names or [""])
-
-    # -- looking and keeping -----------------------------------------------------------------------------------------------
-
-    def summary(self, x: Any = None, *, show: bool = True) -> Any:
-        """Layers, paths, output shapes, parameters, operations and memory; prints the table and returns it."""
-        from .summary import summarize
-
-        if x is not None:
-            specs: Any = (as_arrays(x, "x", parts=self._input_count),)
-        else:
-            specs = self._spec or self._input_specs()
-        if not specs:
-            raise ValueError("the size of the input is not known yet: summary(x) with an example input, or build or fit first")
-        table = summarize(self, *specs)
-        if show:
-            print(table)
-        return table
-
-    def save(self, path: str | os.PathLike) -> None:
-        """Write the model into one file: constructor arguments, input spec, tensors, what compile was told; no code."""
-        from .saving import save
-
-        save(self, path)
-
-    def get_weights(self) -> list[np.ndarray]:
-        """Every weight and state variable as numpy arrays, in the order of their declaration."""
-        params, state = self.arrays()
-        both = {**params, **state}
-        return [np.array(both[path]) for path in declared(self)]
-
-    def set_weights(self, weights: Iterable[Any]) -> None:
-        """Put a list like that of ``get_weights`` back, or a dict by path (which may hold only some of the paths)."""
-        self.arrays()
-        known = declared(self)
-        if not isinstance(weights, dict):
-            weights = list(weights)
-            if len(weights) != len(known):
-                raise ValueError(f"the model has {len(known)} weights, but {len(weights)} were given")
-            weights = dict(zip(known, weights, strict=True))
-        for path, value in weights.items():
-            if path not in known:
-                raise unknown("weight", path, known)
-            if np.shape(value) != known[path].shape:
-                raise ValueError(f"weight {path!r} has shape {known[path].shape}, but {np.shape(value)} was given")
-        self._put({k: jnp.asarray(v, known[k].dtype) for k, v in weights.items()})
-
-    def count_params(self) -> int:
-        """The number of trained and untrained weights, and of state variables' values, as Keras counts."""
-        self.arrays()
-        return sum(int(np.prod(w.shape)) for w in declared(self).values())
-
-    def get_layer(self, name: str | int) -> Module:
-        """A layer by its dotted path, its name, or its number."""
-        layers = dict(list(members(self).items())[1:])
-        if isinstance(name, int):
-            return [m for _, m in children(self)][name]
-        for path, layer in layers.items():
-            if name in (path, path.rpartition(".")[2], layer.name):
-                return layer
-        raise unknown("layer", name, layers)
-
 
 _IGNORED = {
     "run_eagerly",
@@ -567,19 +431,8 @@ _IGNORED = {
 }  # Keras's knobs that have no meaning here
 
 
-def _shape_to_spec(spec: Any) -> Any:
-    """Keras's ``build((None, 784))``: a tuple of sizes becomes a spec."""
-    if isinstance(spec, (tuple, list)) and spec and all(s is None or isinstance(s, int) for s in spec):
-        return jax.ShapeDtypeStruct(tuple(s or 1 for s in spec), jnp.float32)
-    return spec if _is_spec(spec) else as_arrays(spec, "x")
-
-
 def _batch_spec(batch: Any) -> Any:
     return jax.tree.map(lambda a: jax.ShapeDtypeStruct(jnp.shape(a), jnp.result_type(a)), batch)
-
-
-def _is_spec(spec: Any) -> bool:
-    return any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(spec))
 
 
 def _list(callbacks: Any) -> list:

@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import jax
+import numpy as np
+
 from .core import Graph, Input, Module, Node
+from .core.graph import sort_ops
 from .layers.base import Layer
+from .layers.host import HostLayer
 from .model import Model
 
 
@@ -31,7 +36,7 @@ class Sequential(Model):
         if isinstance(layer, Node):
             if self.layers or layer.op.target is not None:
                 raise ValueError("an Input can only be the first entry of a Sequential model")
-            self._given = layer.spec(1)
+            self._given = None if layer.dtype.kind == "U" else layer.spec(1)  # texts become numbers before the model is built
             return
         if not isinstance(layer, Module):
             hint = "; add an instance, not the class" if isinstance(layer, type) else ""
@@ -51,12 +56,30 @@ class Sequential(Model):
         self._spec = self._kept = None
         Module._changes += 1
 
+    @property
+    def _on_host(self) -> int:
+        """How many of the first layers work on the host."""
+        return next((i for i, layer in enumerate(self.layers) if not isinstance(layer, HostLayer)), len(self.layers))
+
+    @property
+    def prepares(self) -> bool:
+        first = self.layers[0] if self.layers else None
+        return isinstance(first, HostLayer) or (isinstance(first, Model) and first.prepares)
+
+    def prepare(self, x: Any) -> Any:
+        for layer in self.layers[: self._on_host]:
+            x = layer(x)
+        rest = self.layers[self._on_host :]
+        return rest[0].prepare(x) if rest and isinstance(rest[0], Model) else x
+
     def forward(self, x: Any) -> Any:
-        for layer in self.layers:
+        for layer in self.layers[self._on_host :]:
             x = layer(x)
         return x
 
     def _input_specs(self) -> tuple:
+        if self.prepares:  # what comes out of them is seen with the first data
+            return ()
         if self._given is not None:
             return (self._given,)
         first: Any = self.layers[0] if self.layers else None
@@ -74,7 +97,22 @@ class Functional(Graph, Model):
 
     def __init__(self, inputs: Any, outputs: Any, *, name: str | None = None) -> None:
         Layer.__init__(self, name=name)
-        Graph.__init__(self, inputs, outputs, name=name)
+        self._host = _host_part(inputs, outputs)
+        Graph.__init__(self, inputs if self._host is None else self._host._outputs, outputs, name=name)
+
+    @property
+    def prepares(self) -> bool:
+        return self._host is not None
+
+    def prepare(self, x: Any) -> Any:
+        if self._host is None:
+            return x
+        nodes = self._host._input_nodes
+        if isinstance(x, dict):
+            named = {node.name: node for node in nodes}
+            return self._host.forward({name: _fed(named.get(name), value) for name, value in x.items()})
+        parts = x if isinstance(x, tuple) or (isinstance(x, list) and len(nodes) > 1) else (x,)
+        return self._host.forward([_fed(*pair) for pair in zip(nodes, parts, strict=False)])
 
     def build(self, *specs: Any, key: Any = None) -> Any:
         return Model.build(self, *specs, key=key)
@@ -103,3 +141,21 @@ class Functional(Graph, Model):
     @property
     def outputs(self) -> Any:
         return self._outputs
+
+
+def _fed(node: Node | None, value: Any) -> np.ndarray:
+    """An input of the host as an array; where examples of one text are asked for, a list of texts will do."""
+    array = np.asarray(value)
+    return array[:, None] if node is not None and node.shape[1:] == (1,) and array.ndim == 1 else array
+
+
+def _host_part(inputs: Any, outputs: Any) -> Graph | None:
+    """The layers that work on the host as a graph of their own, up to the nodes where the compiled part begins."""
+    wanted = jax.tree.leaves(outputs)
+    ops = sort_ops(wanted)
+    host = [op for op in ops if isinstance(op.target, HostLayer)]
+    if not host:
+        return None
+    used = [node for op in ops if op.target is not None and op not in host for node in op.parents]
+    border = {node: None for node in [*used, *wanted] if node.op.target is None or node.op in host}
+    return Graph(inputs, tuple(border) if len(border) > 1 else next(iter(border)))

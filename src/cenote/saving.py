@@ -64,7 +64,7 @@ def load(path: str | os.PathLike, custom_objects: Mapping[str, Any] | None = Non
         raise BadFile(f"{path} does not describe a model that can be built: {type(error).__name__}: {error}") from error
     if not isinstance(model, Module):
         raise BadFile(f"{path} does not hold a model")
-    arrays = {k.removeprefix("weights/"): v for k, v in tensors.items() if k.startswith("weights/")}
+    arrays = _weights_among(tensors)
     if spec is not None:
         weights, _ = declare(model, *spec)
         _check_weights(path, weights, arrays)
@@ -80,6 +80,16 @@ def load(path: str | os.PathLike, custom_objects: Mapping[str, Any] | None = Non
     if compiled is not None and hasattr(model, "compile"):
         model.compile(**{k: _revive(k, v, reader.custom) for k, v in compiled.items()})  # type: ignore[attr-defined]
     return model
+
+
+def weights_in(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """The weights of a saved model by path, without the model; raises as `load` does."""
+    tensors, _ = load_tensors(path, kind="model")
+    return _weights_among(tensors)
+
+
+def _weights_among(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name.removeprefix("weights/"): value for name, value in tensors.items() if name.startswith("weights/")}
 
 
 def _weights(model: Module) -> tuple[dict, dict]:

@@ -135,6 +135,8 @@ def _traces(op: Op) -> tuple[Any, Any]:
 
 def _trace(op: Op, free: int) -> tuple[Any, dict[str, Weight]]:
     specs = {node: node.spec(free) for node in op.parents}
+    if hasattr(op.target, "on_host"):  # tried on the host, since it cannot be traced
+        return op.target.on_host(*specs.values(), free=free), {}
     if isinstance(op.target, Module):
         args, kwargs = jax.tree.map(
             lambda leaf: specs[leaf] if isinstance(leaf, Node) else leaf, (op.args, op.kwargs), is_leaf=_is_node
@@ -164,7 +166,8 @@ def Input(
         tuple(batch_shape) if batch_shape is not None else (batch_size, *((shape,) if isinstance(shape, int) else shape or ()))
     )
     op = Op(None, name=name or "input")
-    node = Node(op, full, jax.dtypes.canonicalize_dtype(dtype), op.name)
+    text = dtype in (str, "str", "string", "object")  # for layers that work on the host
+    node = Node(op, full, str if text else jax.dtypes.canonicalize_dtype(dtype), op.name)
     op.outputs, op.result = [node], node
     return node
 
@@ -269,13 +272,14 @@ class Graph(Module):
         for node in [*self._input_nodes, *self._output_nodes]:
             if not isinstance(node, Node):
                 raise TypeError(f"a graph goes from nodes to nodes, got {describe(node)}: begin with cenote.Input(shape)")
-        self._ops = sort_ops([*self._output_nodes, *also])
+        inner = [node for node in self._input_nodes if node.op.target is not None]  # what lies behind them is not wanted
+        self._ops = sort_ops([*self._output_nodes, *also], stop=inner)
         loose = [op for op in self._ops if op.target is None and op.outputs[0] not in self._input_nodes]
         if loose and not also:
             names = ", ".join(repr(op.name) for op in loose)
             raise ValueError(f"the outputs depend on input {names}, which is not among the graph's inputs: add it there")
         self.layers: dict[str, Module] = {}
-        self._names: dict[str, Node] = {}
+        self._names: dict[str, Node] = {node.name: node for node in inner}
         self._layer_of: dict[int, str] = {}  # op number -> name in `layers`: a copied graph then calls its own layers
         for op in self._ops:
             if isinstance(op.target, Module):
@@ -482,7 +486,7 @@ def _missing_input(name: str, given: dict) -> Any:
 
 
 def _check_input(node: Node, value: Any) -> None:
-    shape = jnp.shape(value)
+    shape = np.shape(value)
     fits = len(shape) == len(node.shape) and all(n in (None, s) for n, s in zip(node.shape, shape, strict=True))
     if not fits:
         raise ValueError(f"node {node.name!r} takes shape {node.shape}, but an array of shape {tuple(shape)} was given")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import queue
 import threading
@@ -99,6 +100,36 @@ def _targets(value: Any, what: str, x: Any, outputs: int) -> Any:
         if len(value) != count and all(len(getattr(v, "shape", ())) > 0 and v.shape[0] == count for v in value):
             outputs = len(value)
     return as_arrays(value, what, parts=outputs)
+
+
+def prepared(prepare: Callable, x: Any, y: Any = None) -> tuple[Any, Any]:
+    """Data whose inputs went through a model's `prepare`: arrays at once, iterables batch by batch."""
+    x, y = _columns(x, y)
+    if not is_iterable_of_batches(x):
+        return prepare(x), y
+    return _Prepared(prepare, x) if not hasattr(x, "__next__") else map(functools.partial(_prepared_item, prepare), x), y
+
+
+@dataclass
+class _Prepared:
+    """An iterable of batches that can be begun again, with prepared inputs."""
+
+    prepare: Callable
+    batches: Any
+
+    def __iter__(self) -> Iterator[Any]:
+        whole = self.batches
+        source = iter(whole) if hasattr(whole, "__iter__") else (whole[i] for i in range(len(whole)))
+        return map(functools.partial(_prepared_item, self.prepare), source)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+
+def _prepared_item(prepare: Callable, item: Any) -> Any:
+    if isinstance(item, (tuple, list)):
+        return (prepare(item[0]), *item[1:])
+    return prepare(item)
 
 
 def memory_budget() -> int:

@@ -47,6 +47,12 @@ class HostLayer(Layer):
             f"an Input, or prepare the data with it before"
         )
 
+    def on_host(self, spec: jax.ShapeDtypeStruct, free: int = 2) -> Any:
+        """What comes out for an input of that shape: seen by trying it, with texts of ``free`` words."""
+        text = np.dtype(spec.dtype).kind in "US"
+        sample = np.full(spec.shape, " ".join(["a"] * free)) if text else np.zeros(spec.shape, spec.dtype)
+        return jax.eval_shape(lambda: self.prepare(sample))
+
     def _adapted(self, **learned: Any) -> None:
         """Keep what was learned as if it had been given to the constructor."""
         self._constructor = ((), {**self.arguments(), **learned})
