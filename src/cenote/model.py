@@ -19,6 +19,7 @@ from .data.feed import Resident, as_feed, hold_out, is_iterable_of_batches
 from .train import Checkpoints, History, Plan, Trainer, TrainState, evaluate, fit
 from .train.callbacks import Callback, Progress
 from .train.compiling import check_labels, check_names, infer, predict_spec, resolve_outputs
+from .train.objective import augmentation
 from .train.predict import predict
 from .train.step import trained_names
 
@@ -59,11 +60,12 @@ class Model(Built):
     _shown: dict[str, Any]  # the arrays that the engine last saw or put here: others are the user's doing
     _rates_seen: int  # at which count of learning rates set to the optimizer its state was last looked at
     _schedule_seen: Any
+    _augment: Any  # the layer that changes batches in training
     _trainer_seen: int  # at which count of changes to modules the trainer was last looked at
 
     _bookkeeping = Built._bookkeeping | {
         *("stop_training", "_compiled", "_trainer", "_kept", "_predictors", "_outputs_seen"),
-        *("_trainer_seen", "_shown", "_rates_seen", "_schedule_seen"),
+        *("_trainer_seen", "_shown", "_rates_seen", "_schedule_seen", "_augment"),
     }
 
     def __new__(cls, *args: Any, **kwargs: Any):
@@ -71,7 +73,7 @@ class Model(Built):
         if cls is Model and (args or "inputs" in kwargs):
             from .networks import Functional as kind
         self: Any = super().__new__(kind, *args, **kwargs)
-        self._compiled = self._trainer = self._kept = self._schedule_seen = None
+        self._compiled = self._trainer = self._kept = self._schedule_seen = self._augment = None
         self._predictors, self._outputs_seen, self._shown = {}, {}, {}
         self._trainer_seen = self._rates_seen = -1
         return self
@@ -138,7 +140,7 @@ class Model(Built):
             raise ValueError("the model is not compiled: call compile(optimizer=..., loss=...)")
         return self._compiled["optimizer"]
 
-    def _prepare(self, x: Any, y: Any, labels: Any = None, *, check: bool = True) -> Trainer:
+    def _prepare(self, x: Any, y: Any, labels: Any = None, *, check: bool = True, augment: Any = None) -> Trainer:
         """The trainer for batches like ``x``, ``y``; builds the model and infers the objective where that was not done.
 
         ``labels`` are all targets, where there are more than those of the batch: one batch may look like another problem.
@@ -159,8 +161,11 @@ class Model(Built):
         schedule = rate if callable(rate) else None
         if schedule is not self._schedule_seen:  # a schedule is part of the compiled step, a number is not
             self._trainer, self._schedule_seen = None, schedule
+        if augment is not self._augment:
+            self._trainer, self._augment = None, augment
         if self._trainer is None:
-            self._trainer = Trainer(self._pure, self._outputs_for(x, y), self.optimizer, declared(self))
+            change = None if augment is None else augmentation(augment)
+            self._trainer = Trainer(self._pure, self._outputs_for(x, y), self.optimizer, declared(self), change)
         self._trainer_seen = Module._changes
         if check:
             check_labels(self._trainer.objective.outputs, self._prediction(x), y)
@@ -214,13 +219,16 @@ class Model(Built):
         validation_batch_size: int | None = None,
         validation_freq: int | Iterable[int] = 1,
         *,
+        augment: Any = None,
         checkpoint: str | os.PathLike | Checkpoints | None = None,
     ) -> History:
         """Train for ``epochs`` over the data; Keras's arguments, and ``checkpoint=folder`` to survive a crash.
 
         ``x`` is an array, a frame, a list, a dict or tuple of them, or an iterable of batches ``(x, y)``; ``y`` may name a
-        column of a frame. With ``checkpoint`` the same call made again goes on where the last one stopped, to the bit. Ctrl-C
-        stops at the end of the current chunk, keeps what was learned, and raises KeyboardInterrupt.
+        column of a frame. ``augment`` is a layer that changes inputs and labels at random in training, such as
+        ``layers.RandomFlip()`` or ``layers.MixUp()``; it is compiled into the step. With ``checkpoint`` the same call made
+        again goes on where the last one stopped, to the bit. Ctrl-C stops at the end of the current chunk, keeps what was
+        learned, and raises KeyboardInterrupt.
 
         Raises: ValueError or TypeError for data that does not fit, saying what came in and what to do; FloatingPointError
         when the loss is no longer finite.
@@ -251,7 +259,7 @@ class Model(Built):
         self._places_seen = -1  # look again: a list of layers may have been changed in place, which nobody notices
         example = feed.example()
         labels = feed.data["y"] if isinstance(feed, Resident) else example["y"]
-        trainer = self._prepare(example["x"], example["y"], labels, check=False)
+        trainer = self._prepare(example["x"], example["y"], labels, check=False, augment=augment)
         if isinstance(feed, Resident):
             check_labels(trainer.objective.outputs, self._prediction(example["x"]), feed.data["y"])
         validation = None
@@ -346,7 +354,7 @@ class Model(Built):
         self._places_seen = -1  # as in fit
         example = feed.example()
         self._require_built("evaluated")
-        trainer = self._prepare(example["x"], example["y"], check=False)
+        trainer = self._prepare(example["x"], example["y"], check=False, augment=self._augment)
         if isinstance(feed, Resident):
             check_labels(trainer.objective.outputs, self._prediction(example["x"]), feed.data["y"])
         progress = Progress(verbose)
@@ -401,7 +409,7 @@ class Model(Built):
         """Loss and metrics of one batch, without training."""
         batch = self._one_batch(x, y, sample_weight, None)
         self._require_built("tested")
-        trainer = self._prepare(batch["x"], batch["y"])
+        trainer = self._prepare(batch["x"], batch["y"], augment=self._augment)
         logs = trainer.logs(trainer.evaluate_one(*self.arrays(), trainer.new_totals(), batch))
         return logs if return_dict else _keras_result(logs)
 

@@ -36,8 +36,11 @@ class Objective:
     metrics is added up inside the compiled program; ``compute`` turns totals into numbers.
     """
 
-    def __init__(self, apply: Callable, outputs: list[Output], weights: dict[str, Weight]) -> None:
+    def __init__(
+        self, apply: Callable, outputs: list[Output], weights: dict[str, Weight], augment: Callable | None = None
+    ) -> None:
         self.apply, self.outputs = apply, outputs
+        self.augment = augment  # (batch, key) -> batch, in training
         # As in Keras, the weights of frozen layers cost nothing: nobody can change them.
         self.regularizers = {p: w.regularizer for p, w in weights.items() if w.regularizer is not None and w.trainable}
         self.adds_losses = False  # do layers add losses of their own? Known once the model was traced
@@ -64,6 +67,8 @@ class Objective:
         valid: Any = None,
     ) -> tuple[jax.Array, tuple[dict, Totals]]:
         """``(loss, (new_state, new_totals))``; ``valid`` (batch,) marks the rows that are not padding."""
+        if train and self.augment is not None:
+            batch = self.augment(batch, key)
         with collecting() as table:
             before = len(table.losses)
             prediction, new_state = self.apply(params, state, batch["x"], train=train, key=key)
@@ -101,6 +106,19 @@ class Objective:
             name: names[name].compute(value) if name in names else value[0] / jnp.maximum(value[1], 1)
             for name, value in totals.items()
         }
+
+
+def augmentation(layer: Any) -> Callable[[Batch, Any], Batch]:
+    """A change of batches from a layer that changes ``{"images": ..., "labels": ...}``, or the parts of inputs in a dict."""
+
+    def change(batch: Batch, key: Any) -> Batch:
+        x, y = batch["x"], batch["y"]
+        given = {**(x if isinstance(x, dict) else {"images": x}), **({} if y is None else {"labels": y})}
+        new = layer.apply({}, {}, given, train=True, key=jax.random.fold_in(key, 0x617567))[0]  # another key than the model's
+        changed = {k: new[k] for k in x} if isinstance(x, dict) else new["images"]
+        return {**batch, "x": changed, "y": new.get("labels")}
+
+    return change
 
 
 def _add(total: tuple, value: Any, count: Any) -> tuple:

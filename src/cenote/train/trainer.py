@@ -22,8 +22,15 @@ class Trainer:
     ``weights`` holds what is declared about each weight: which are trained, their regularizers and constraints.
     """
 
-    def __init__(self, apply: Callable, outputs: list[Output], optimizer: Any, weights: dict[str, Weight]) -> None:
-        self.objective = Objective(apply, outputs, weights)
+    def __init__(
+        self,
+        apply: Callable,
+        outputs: list[Output],
+        optimizer: Any,
+        weights: dict[str, Weight],
+        augment: Callable | None = None,
+    ) -> None:
+        self.objective = Objective(apply, outputs, weights, augment)
         self.optimizer, self.weights = optimizer, weights
         self.step = make_step(self.objective, optimizer, weights)
         self.chunk = train_chunk(self.step)
