@@ -346,3 +346,38 @@ def test_weights_are_taken_over_by_path(tmp_path):
     assert np.isfinite(target.predict(x, verbose=0)).all()
     with pytest.raises(ValueError, match="no weight could be taken over"):
         target.transfer_weights({"dense.kernel": np.ones((3, 4))})
+
+
+class Two(cn.Model):
+    def __init__(self):
+        super().__init__()
+        self.left, self.right = layers.Dense(2), layers.Dense(2)
+
+    def forward(self, a, b):
+        return self.left(a) + 2 * self.right(b)
+
+
+@pytest.mark.parametrize("form", [tuple, list, lambda pair: dict(zip(("b", "a"), reversed(pair), strict=True))])
+def test_a_forward_of_several_inputs_is_fed_from_all_of_them(form, tmp_path):
+    a, b = X, X[:, :3]
+    model = Two()
+    model.compile(cn.optimizers.Adam(0.05), "mse")
+    data = form((a, b))
+    losses = model.fit(data, Y, epochs=3, verbose=0, validation_split=0.2).history["loss"]
+    assert losses[-1] < losses[0]
+    assert model.params["right.kernel"].shape == (3, 2)
+    y = model.predict(data)
+    np.testing.assert_allclose(y, model(a, b), atol=1e-6)
+    model.save(tmp_path / "m.cenote")
+    np.testing.assert_array_equal(cn.load(tmp_path / "m.cenote", custom_objects={"Two": Two}).predict(data), y)
+    assert np.isfinite(model.evaluate(data, Y, verbose=0)) and np.isfinite(model.train_on_batch(data, Y))
+
+
+def test_kerass_word_for_the_mode_of_a_call():
+    model = cn.Sequential([layers.Dropout(0.5)])
+    x = np.ones((4, 50), "float32")
+    model.build(x)
+    assert np.array_equal(model(x, training=False), x)
+    assert not np.array_equal(model(x, training=True, key=0), x)
+    with pytest.raises(TypeError, match="is frozen: layer.trainable = False"):
+        model(cn.Input((50,)), training=False)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import os
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
@@ -79,6 +81,7 @@ class Built(Layer):
                 "the size of the input is not known: build(x) with an example input, or give the first layer input_shape="
             )
         specs = tuple(as_arrays(self._ready(s)[0], "x") if _said(s) is None else _said(s) for s in specs)
+        specs = self._spread(specs[0]) if len(specs) == 1 else specs
         build_tree(self, *specs, key=key, seed=self._seed)
         self._spec = spec_of(specs)
         self._forget()
@@ -86,6 +89,15 @@ class Built(Layer):
 
     def _input_specs(self) -> tuple:
         return ()
+
+    def _spread(self, x: Any) -> tuple:
+        """The arguments of a call for the inputs of a batch: one each, where ``forward(self, a, b)`` takes several."""
+        names = _inputs_of(type(self))
+        if len(names) > 1 and isinstance(x, (tuple, list)) and len(x) == len(names):
+            return tuple(x)
+        if len(names) > 1 and isinstance(x, dict) and set(x) == set(names):
+            return tuple(x[name] for name in names)
+        return (x,)
 
     @property
     def _seed(self) -> int:
@@ -137,6 +149,8 @@ class Built(Layer):
         return self.arrays()[1]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if "training" in kwargs and "training" not in inspect.signature(self.forward).parameters:
+            kwargs["train"] = kwargs.pop("training")  # Keras's word
         if current_call() is None and find_symbolic((args, kwargs)) is None:
             if self.prepares:
                 args = tuple(map(self.prepare, args))
@@ -150,7 +164,7 @@ class Built(Layer):
 
     @property
     def _input_count(self) -> int:
-        return 1
+        return max(1, len(_inputs_of(type(self))))
 
     @property
     def _output_count(self) -> int:
@@ -271,6 +285,13 @@ class Built(Layer):
             if name in (path, path.rpartition(".")[2], layer.name):
                 return layer
         raise unknown("layer", name, layers)
+
+
+@functools.cache
+def _inputs_of(cls: type) -> tuple[str, ...]:
+    """The names of what ``forward`` must be given."""
+    taken = list(inspect.signature(cls.forward).parameters.values())[1:]  # type: ignore[attr-defined]
+    return tuple(p.name for p in taken if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD))
 
 
 def _said(spec: Any) -> Any:

@@ -148,7 +148,7 @@ class Model(Built):
         if self._spec is None:
             self.build(_batch_spec(x))
         elif self._places_seen != Module._changes:
-            self._look_again(_batch_spec(x))
+            self._look_again(*self._spread(_batch_spec(x)))
         if self._compiled is None:
             chosen, said = infer(self, x, y if labels is None else labels)
             self.compile(**chosen)
@@ -196,7 +196,7 @@ class Model(Built):
 
     def _pure(self, params: dict, state: dict, x: Any, *, train: bool = False, key: Any = None) -> Any:
         dtype = _PRECISIONS[(self._compiled or {}).get("precision", "float32")]
-        return self.apply(params, state, x, train=train, key=key, dtype=dtype)
+        return self.apply(params, state, *self._spread(x), train=train, key=key, dtype=dtype)
 
     # -- train, evaluate, apply --------------------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ VERBS = {
     "evaluate": "measure a trained model on data it has not learned from",
     "predict": "name what is in pictures, or in rows of numbers",
     "summary": "show a model layer by layer",
+    "layers": "everything to build and train with, a line each",
     "info": "versions, devices, folders, and the data sets at hand",
 }
 
@@ -231,6 +232,20 @@ def _summary() -> Parser:
     return parser
 
 
+def _layers() -> Parser:
+    parser = _parser(
+        "layers",
+        "[WORD] [options]",
+        "List the layers by family, a line each; with a word, those that have it in their name or line.",
+        "  cenote layers\n  cenote layers pooling\n  cenote layers entropy --all",
+    )
+    group = parser.add_argument_group("What")
+    group.add_argument("word", metavar="WORD", nargs="?", help="what the name or the line must hold")
+    group.add_argument("--all", action="store_true", help="losses, metrics, optimizers, schedules, callbacks and the rest, too")
+    _more(parser, json="print them as one JSON list")
+    return parser
+
+
 def _info() -> Parser:
     parser = _parser(
         "info",
@@ -242,7 +257,7 @@ def _info() -> Parser:
     return parser
 
 
-_PARSERS = {"train": _train, "evaluate": _evaluate, "predict": _predict, "summary": _summary, "info": _info}
+_PARSERS = {"train": _train, "evaluate": _evaluate, "predict": _predict, "summary": _summary, "layers": _layers, "info": _info}
 
 
 def _positive(text: str) -> int:

@@ -239,7 +239,8 @@ class Module:
             if train is not None or key is not None:
                 raise TypeError(
                     f"{type(self).__name__} was called on a node with train= or key=: a graph gets both when it is run, "
-                    f"graph.run(..., train=True, key=...); leave them out here"
+                    f"graph.run(..., train=True, key=...); leave them out here. A part that shall stay as it is in training, "
+                    f"batch statistics and all, is frozen: layer.trainable = False"
                 )
             return symbolic.record(self, args, kwargs)
         call = current_call()

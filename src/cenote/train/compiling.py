@@ -243,7 +243,7 @@ def predict_spec(model: Any, x: Any) -> tuple[Any, Any, bool]:
 
     def trace(x: Any) -> Any:
         with collecting(fresh=True) as table:
-            y = model.apply(*model.arrays(), x)[0]
+            y = model._pure(*model.arrays(), x)[0]
             seen[:] = jax.tree.map(lambda leaf: annotation(leaf, "link") or "", y), bool(table.losses)
         return y
 
