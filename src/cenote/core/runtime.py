@@ -29,7 +29,7 @@ def configure() -> None:
         return
     folder = Path(wish).expanduser() if wish else cache_home() / "compiled"
     # Programs for the CPU hold its instructions: a home shared by several machines needs a folder for each kind.
-    folder = folder / _machine()
+    folder = folder / machine()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK):
@@ -66,7 +66,8 @@ def trim(folder: Path, limit: int) -> None:
         stamp.touch()
 
 
-def _machine() -> str:
+def machine() -> str:
+    """A name for this kind of processor, alike on machines whose programs can be exchanged."""
     flags = ""
     with contextlib.suppress(OSError):
         text = Path("/proc/cpuinfo").read_text(errors="ignore")

@@ -1,0 +1,205 @@
+"""The C++ kernels against the plain formulations, on odd shapes and numbers; nothing fails where they cannot be built."""
+
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from cenote.kernels import native, recurrence
+
+needs_native = pytest.mark.skipif(native.library() is None, reason=f"no native kernels: {native.status()}")
+RNG = np.random.default_rng(0)
+
+
+def draw(*shape):
+    return jnp.asarray(RNG.normal(size=shape), jnp.float32)
+
+
+def close(a, b, tolerance=3e-6):
+    size = max(float(np.abs(b).max()), 1e-30)
+    assert a.shape == b.shape
+    assert float(np.abs(np.asarray(a) - np.asarray(b)).max()) / size < tolerance
+
+
+CONVOLUTIONS = {
+    # batch, height, width, input, output, kernel, strides, pads
+    "small": (2, 5, 6, 3, 4, (3, 3), (1, 1), ((1, 1), (1, 1))),
+    "odd": (1, 7, 7, 5, 17, (3, 2), (2, 2), ((0, 1), (1, 0))),
+    "five": (3, 8, 8, 16, 16, (5, 5), (1, 1), ((2, 2), (2, 2))),
+    "unequal strides": (2, 9, 5, 1, 6, (3, 3), (3, 2), ((0, 0), (0, 0))),
+    "one by one": (2, 6, 6, 33, 40, (1, 1), (1, 1), ((0, 0), (0, 0))),
+    "one by one, strided": (2, 6, 6, 8, 8, (1, 1), (2, 2), ((0, 0), (0, 0))),
+    "a line": (1, 1, 31, 2, 50, (1, 7), (1, 3), ((0, 0), (3, 3))),
+    "many images": (37, 4, 4, 3, 3, (3, 3), (2, 2), ((1, 1), (1, 1))),
+    "more frame than picture": (2, 3, 3, 2, 2, (3, 3), (1, 1), ((2, 2), (2, 2))),
+    "stride beyond the kernel": (1, 9, 9, 2, 3, (2, 2), (4, 3), ((0, 0), (1, 0))),
+    "first of a ResNet": (1, 20, 20, 3, 64, (7, 7), (2, 2), ((2, 3), (2, 3))),
+}
+
+
+def plain(x, kernel, strides, pads):
+    return jax.lax.conv_general_dilated(x, kernel, strides, pads, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+
+@needs_native
+@pytest.mark.parametrize("case", CONVOLUTIONS)
+def test_convolutions(case):
+    n, height, width, ci, co, window, strides, pads = CONVOLUTIONS[case]
+    x, kernel = draw(n, height, width, ci), draw(*window, ci, co)
+    y, back = jax.vjp(lambda *a: plain(*a, strides, pads), x, kernel)
+    dy = draw(*y.shape)
+    dx, dk = back(dy)
+    close(native.convolution("forward", x, kernel, y.shape, strides, pads), y)
+    close(native.convolution("input", dy, kernel, x.shape, strides, pads), dx)
+    close(native.convolution("kernel", x, dy, kernel.shape, strides, pads), dk)
+
+
+@needs_native
+@pytest.mark.parametrize(("time", "batch", "units"), [(5, 7, 19), (3, 1, 1), (4, 16, 32)])
+@pytest.mark.parametrize("masked", [False, True])
+def test_recurrences(time, batch, units, masked, monkeypatch):
+    monkeypatch.setattr(native, "fits", lambda *arrays: False)  # the plain formulation is the yardstick
+    mask = jnp.asarray(RNG.random((time, batch)) > 0.3) if masked else None
+    h, c, weights = draw(batch, units), draw(batch, units), draw(units, 4 * units) / 4
+    xp, after = draw(time, batch, 4 * units), draw(3 * units)
+    dhs, dh, dc = draw(time, batch, units), draw(batch, units), draw(batch, units)
+
+    (outputs, (_, memory)), back = jax.vjp(lambda *a: recurrence.lstm(*a, mask), xp, h, c, weights)
+    hs, cs, gates = native.lstm_forward(xp, h, c, weights, mask)
+    close(hs, outputs)
+    close(cs[-1], memory)
+    expected = back((dhs, (dh, dc)))
+    for got, want in zip(native.lstm_backward(dhs, dh, dc, cs, c, gates, weights, mask), expected, strict=False):
+        close(got, want)
+
+    xp, weights = xp[..., : 3 * units], weights[:, : 3 * units]
+    for bias in (after, None):
+        (outputs, _), back = jax.vjp(lambda xp, h, bias=bias: recurrence.gru(xp, h, weights, bias, mask), xp, h)
+        hs, kept = native.gru_forward(xp, h, weights, bias, mask)
+        close(hs, outputs)
+        dxp, dh0 = back((dhs, (dh,)))
+        du, dg, got = native.gru_backward(dhs, dh, hs, h, kept, weights, mask)
+        close(jnp.concatenate([du[..., : 2 * units], dg], -1), dxp)
+        close(got, dh0)
+
+
+@needs_native
+def test_what_is_no_number_comes_through():
+    x, kernel = np.zeros((2, 5, 5, 2), "float32"), np.ones((3, 3, 2, 3), "float32")
+    x[0, 0, 0, 0], x[1, 4, 4, 1] = np.nan, np.inf
+    pads = ((1, 1), (1, 1))
+    y = np.asarray(native.convolution("forward", jnp.asarray(x), jnp.asarray(kernel), (2, 5, 5, 3), (1, 1), pads))
+    assert np.isnan(y[0, :2, :2]).all() and np.isinf(y[1, 3:, 3:]).all()
+    assert np.isfinite(y[0, 2:]).all() and np.isfinite(y[1, :3]).all()
+    xp = np.zeros((2, 3, 8), "float32")
+    xp[0, 1] = np.nan
+    xp[0, 2] = [1e30] * 4 + [-np.inf] * 4
+    hs, cs, _ = native.lstm_forward(*map(jnp.asarray, (xp, np.zeros((3, 2)), np.zeros((3, 2)), np.zeros((2, 8)))))
+    assert np.isnan(hs[:, 1]).all() and np.isnan(cs[:, 1]).all()
+    assert np.isfinite(hs[:, 0]).all() and np.isfinite(hs[0, 2]).all()  # gates are 0 or 1 there
+
+
+@needs_native
+def test_many_threads_get_the_same_bits():
+    x, kernel = draw(9, 13, 11, 5), draw(3, 3, 5, 20)
+    dy = draw(9, 13, 11, 20)
+    pads = ((1, 1), (1, 1))
+    run = jax.jit(lambda x, dy: native.convolution("kernel", x, dy, kernel.shape, (1, 1), pads))
+    expected, found = np.asarray(run(x, dy)), []
+    threads = [threading.Thread(target=lambda: found.extend(np.asarray(run(x, dy)) for _ in range(5))) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 30 and all(np.array_equal(f, expected) for f in found)
+
+
+@needs_native
+def test_inside_loops_and_maps():
+    x, kernel = draw(4, 2, 6, 6, 3), draw(3, 3, 3, 8)
+
+    def forward(x):
+        return native.convolution("forward", x, kernel, (2, 4, 4, 8), (1, 1), ((0, 0), (0, 0)))
+
+    expected = jnp.stack([plain(each, kernel, (1, 1), "VALID") for each in x])
+    close(jax.lax.map(forward, x), expected)
+    close(jax.vmap(forward)(x), expected)
+
+
+PROGRAM = """
+import numpy as np, cenote as cn
+from cenote import layers
+from cenote.kernels import native
+model = cn.Sequential([layers.Conv2D(4, 3), layers.Flatten(), layers.Dense(2)])
+x = np.ones((4, 6, 6, 1), "float32")
+print(model.build(x)(x).shape, native.library(), native.status())
+"""
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ({"CENOTE_NATIVE": "0"}, "off: CENOTE_NATIVE=0"),
+        ({"CXX": "/nowhere/c++"}, "no C++ compiler was found"),
+        ({"CXX": "false"}, "false failed: exit code 1"),
+    ],
+    ids=["off", "missing", "broken"],
+)
+def test_without_them_everything_works(setting, said, tmp_path):
+    env = {**os.environ, **setting, "CENOTE_HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", PROGRAM], env=env, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "(4, 2) None" in done.stdout and said in done.stdout
+
+
+SANITIZED = """
+import ctypes, sys
+import jax, jax.numpy as jnp, numpy as np
+from cenote.kernels import native
+from cenote.kernels.native import build
+loaded = ctypes.CDLL(sys.argv[1])
+for target in build.TARGETS:
+    jax.ffi.register_ffi_target(target, jax.ffi.pycapsule(getattr(loaded, target)), platform="cpu")
+draw = lambda *shape: jnp.asarray(np.random.default_rng(0).normal(size=shape), jnp.float32)
+for n, h, w, ci, co, (kh, kw), (sh, sw), ((a, b), (c, d)) in eval(sys.argv[2]):
+    y = (n, (h + a + b - kh) // sh + 1, (w + c + d - kw) // sw + 1, co)
+    x, k, dy, rest = draw(n, h, w, ci), draw(kh, kw, ci, co), draw(*y), ((sh, sw), ((a, b), (c, d)))
+    native.convolution("forward", x, k, y, *rest).block_until_ready()
+    native.convolution("input", dy, k, x.shape, *rest).block_until_ready()
+    native.convolution("kernel", x, dy, k.shape, *rest).block_until_ready()
+for time, batch, units in ((5, 7, 19), (1, 1, 1), (2, 9, 16)):
+    mask = jnp.asarray(np.arange(time * batch).reshape(time, batch) % 3 > 0)
+    h, xp, w, three = draw(batch, units), draw(time, batch, 4 * units), draw(units, 4 * units), slice(0, 3 * units)
+    hs, cs, gates = native.lstm_forward(xp, h, h, w, mask)
+    native.lstm_backward(hs, h, h, cs, h, gates, w, mask)[0].block_until_ready()
+    hs, kept = native.gru_forward(xp[..., three], h, w[:, three], None, mask)
+    native.gru_backward(hs, h, hs, h, kept, w[:, three], mask)[0].block_until_ready()
+print("clean")
+"""
+
+
+@needs_native
+def test_they_stay_inside_their_arrays(tmp_path):
+    """Address and undefined-behaviour sanitizers, where the compiler has them."""
+    from cenote.kernels.native import build
+
+    compiler = build._compiler()
+    runtimes = []
+    for name in ("libasan.so", "libstdc++.so"):
+        runtimes += subprocess.run([*compiler, f"-print-file-name={name}"], capture_output=True, text=True).stdout.split()
+    if "g++" not in compiler[0] or not all(Path(found).is_file() for found in runtimes):
+        pytest.skip("this compiler has no sanitizers at hand")
+    checks = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+    flags = ["-std=c++17", "-O1", "-march=native", "-fPIC", "-fvisibility=hidden", "-isystem", jax.ffi.include_dir(), *checks]
+    complaint = build._compile(compiler, flags, [Path(build.__file__).parent / name for name in build.SOURCES], tmp_path)
+    assert not complaint, complaint
+    env = {**os.environ, "LD_PRELOAD": " ".join(runtimes), "ASAN_OPTIONS": "detect_leaks=0", "CENOTE_COMPILATION_CACHE": "0"}
+    run = [sys.executable, "-c", SANITIZED, str(tmp_path / "kernels.so"), repr(list(CONVOLUTIONS.values()))]
+    done = subprocess.run(run, env=env, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0 and "clean" in done.stdout, done.stderr[-3000:]
