@@ -39,6 +39,11 @@ def test_distribution(initializer, law):
     assert scipy.stats.kstest(draw(initializer), law.cdf).pvalue > 1e-3
 
 
+def cut(variance):
+    std = np.sqrt(variance) / 0.87962566103423978
+    return scipy.stats.truncnorm(-2, 2, 0, std)
+
+
 @pytest.mark.parametrize(
     ("initializer", "variance"),
     [
@@ -46,13 +51,53 @@ def test_distribution(initializer, law):
         (initializers.HeNormal(), 2 / 200),
         (initializers.LecunNormal(), 1 / 200),
         (initializers.VarianceScaling(), 1 / 200),
+        (initializers.VarianceScaling(3.0, "fan_avg", "normal"), 6 / 500),
+        (initializers.VarianceScaling(mode="fan_out", input_axes=(1,), output_axes=(0,)), 1 / 200),
     ],
     ids=repr,
 )
 def test_truncated_ones_have_the_wanted_variance(initializer, variance):
     values = draw(initializer)
     assert values.var() == pytest.approx(variance, rel=0.02)
-    assert np.abs(values).max() <= 2 * np.sqrt(variance) / 0.8796 * 1.001
+    assert scipy.stats.kstest(values, cut(variance).cdf).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("name", [n for n in initializers.NAMES if "normal" in n or "uniform" in n or n == "variance_scaling"])
+def test_spread_as_those_of_keras(name):
+    """Moments and quantiles of a convolution's kernel, ours beside Keras's."""
+    keras = pytest.importorskip("keras")
+    ours, theirs = draw(initializers.get(name), (3, 3, 40, 50)), keras.initializers.get(name)
+    theirs.seed = 3
+    theirs = np.asarray(theirs((3, 3, 40, 50)), np.float64).ravel()
+    assert ours.mean() == pytest.approx(theirs.mean(), abs=5 * ours.std() * np.sqrt(2 / ours.size))
+    assert ours.std() == pytest.approx(theirs.std(), rel=0.02)
+    marks = [0.05, 0.25, 0.5, 0.75, 0.95]
+    np.testing.assert_allclose(np.quantile(ours, marks), np.quantile(theirs, marks), atol=0.1 * ours.std())
+    assert scipy.stats.ks_2samp(ours, theirs).pvalue > 1e-3
+
+
+def test_orthogonal_spreads_as_that_of_keras():
+    keras = pytest.importorskip("keras")
+    ours = [draw(initializers.Orthogonal(seed=i), (3, 2)) for i in range(300)]
+    theirs = [np.asarray(keras.initializers.Orthogonal(seed=i)((3, 2))).ravel() for i in range(60)]
+    for place in (0, 3):
+        assert scipy.stats.ks_2samp([q[place] for q in ours], [q[place] for q in theirs]).pvalue > 1e-3
+    # The first entry of a column that is uniform on the sphere is uniform itself (Archimedes).
+    assert scipy.stats.kstest([q[0] for q in ours], scipy.stats.uniform(-1, 2).cdf).pvalue > 1e-3
+
+
+def test_every_name_of_keras_is_here():
+    keras = pytest.importorskip("keras")
+    assert [n for n in dir(keras.initializers) if n[0] != "_" and not hasattr(initializers, n)] == []
+    for name in ("IdentityInitializer", "STFTInitializer", "OrthogonalInitializer", "normal", "uniform", "zero", "one"):
+        assert type(initializers.get(name)).__name__ == type(keras.initializers.get(name)).__name__
+    again = initializers.deserialize(initializers.serialize(initializers.VarianceScaling(2.0, "fan_out")))
+    assert (again.scale, again.mode) == (2.0, "fan_out")
+
+
+def test_an_array_is_an_initializer():
+    values = np.arange(6.0).reshape(2, 3)
+    assert np.array_equal(initializers.get(values)(KEY, (2, 3)), values)
 
 
 def test_fans_are_those_of_keras():
@@ -95,6 +140,22 @@ def test_stft_is_that_of_keras(options):
     keras = pytest.importorskip("keras")
     theirs = keras.initializers.STFT(*options)((16, 1, 9))
     np.testing.assert_allclose(initializers.STFT(*options)(None, (16, 1, 9)), theirs, atol=1e-5)
+
+
+def test_stft_takes_windows_and_refuses_what_does_not_fit():
+    keras = pytest.importorskip("keras")
+    options = ("real", np.linspace(0, 1, 16).astype("float32"), "spectrum")
+    np.testing.assert_allclose(
+        initializers.STFT(*options)(None, (16, 1, 9)), keras.initializers.STFT(*options)((16, 1, 9)), atol=1e-5
+    )
+    theirs = keras.initializers.STFT("real", "hann", periodic=True)((12, 1, 9))
+    np.testing.assert_allclose(initializers.STFT("real", "hann", periodic=True)(None, (12, 1, 9)), theirs, atol=1e-5)
+    with pytest.raises(ValueError, match="side='left'"):
+        initializers.STFT("left")
+    with pytest.raises(ValueError, match="scaling='loud'"):
+        initializers.STFT(scaling="loud")
+    with pytest.raises(ValueError, match=r"window has shape \(3,\)"):
+        initializers.STFT(window=np.ones(3))(None, (16, 1, 9))
 
 
 def test_values_are_a_function_of_the_key():
@@ -146,6 +207,10 @@ def test_names():
 def test_bad_arguments():
     with pytest.raises(ValueError, match="mode='fan'"):
         initializers.VarianceScaling(mode="fan")
+    with pytest.raises(ValueError, match="distribution='gamma'"):
+        initializers.VarianceScaling(distribution="gamma")
+    with pytest.raises(ValueError, match="scale=0"):
+        initializers.VarianceScaling(0)
     with pytest.raises(ValueError, match="use Orthogonal or Zeros"):
         initializers.Identity()(KEY, (3,))
     with pytest.raises(ValueError, match="use RandomNormal or Zeros"):

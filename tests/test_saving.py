@@ -181,3 +181,29 @@ def test_lacking_and_surplus_weights_are_named(tmp_path):
         cn.load(rewritten(tmp_path, lambda info, tensors: tensors.pop("weights/layers.1.bias")))
     with pytest.raises(BadFile, match="does not declare: intruder"):
         cn.load(rewritten(tmp_path, lambda info, tensors: tensors.update({"weights/intruder": np.zeros(3)})))
+
+
+def test_a_model_file_cannot_make_a_layer_read_another_file(tmp_path):
+    secret = tmp_path / "secret.txt"
+    secret.write_text("one\ntwo\n")
+    for layer in (layers.StringLookup(vocabulary=["a", "b"]), layers.TextVectorization(vocabulary=["a", "b"])):
+        model = cn.Sequential([layer])
+        arguments = dict(layer.arguments())
+        layer._constructor = ((), {**arguments, "vocabulary": str(secret)})
+        path = tmp_path / "evil.cenote"
+        model.save(path)
+        with pytest.raises(ValueError, match="would have .* read .*secret.txt"):
+            cn.load(path)
+
+
+def test_lists_that_could_not_be_read_back_are_not_written(tmp_path):
+    class Long(layers.Layer):
+        def __init__(self, numbers):
+            super().__init__()
+
+        def forward(self, x):
+            return x
+
+    with pytest.raises(ValueError, match=r"layers\[0\].numbers.*give long lists to constructors as arrays"):
+        cn.Sequential([Long(list(range(1_000_001)))]).save(tmp_path / "m.cenote")
+    assert not list(tmp_path.iterdir())

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from cenote.core.configurable import Configurable, family, resolve
+from cenote.core.configurable import Configurable, family, plain, resolve
 
 # Keeps the division defined for a vector of zeros; Keras's value.
 EPSILON = 1e-7
@@ -103,3 +103,21 @@ def get(identifier: Any, custom: Mapping[str, Any] | None = None) -> Callable | 
     2
     """
     return None if identifier is None else resolve("constraint", identifier, NAMES, custom=custom)
+
+
+def serialize(constraint: Any) -> Any:
+    """Keras's word for ``constraint.config()``: the class and its arguments as plain values.
+
+    >>> serialize(UnitNorm()) == {"class": "UnitNorm", "axis": 0}
+    True
+    """
+    return plain(constraint)
+
+
+def deserialize(config: Any, custom_objects: Mapping[str, Any] | None = None) -> Any:
+    """Keras's word for `get`.
+
+    >>> deserialize(serialize(UnitNorm()))
+    UnitNorm()
+    """
+    return get(config, custom_objects)

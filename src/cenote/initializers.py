@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from cenote.core.configurable import Configurable, family, resolve
+from cenote.core.configurable import Configurable, family, plain, resolve
 
 # The standard deviation of a standard normal cut at two: sqrt(1 - 4 phi(2) / (2 Phi(2) - 1)).
 CUT_NORMAL_STD = 0.8796256610342398
@@ -407,19 +407,40 @@ NAMES = family(
     stft_initializer=STFT,
 )
 
-# Keras also shows the classes under snake-case names.
-zeros, ones, constant, identity, orthogonal = Zeros, Ones, Constant, Identity, Orthogonal
+# Keras also shows the classes under snake-case names, and three under older ones.
+zeros, ones, constant, identity, orthogonal, stft = Zeros, Ones, Constant, Identity, Orthogonal, STFT
+IdentityInitializer, OrthogonalInitializer, STFTInitializer = Identity, Orthogonal, STFT
 random_normal, random_uniform, truncated_normal = RandomNormal, RandomUniform, TruncatedNormal
 variance_scaling, glorot_uniform, glorot_normal = VarianceScaling, GlorotUniform, GlorotNormal
 he_uniform, he_normal, lecun_uniform, lecun_normal = HeUniform, HeNormal, LecunUniform, LecunNormal
 
 
 def get(identifier: Any, custom: Mapping[str, Any] | None = None) -> Any:
-    """The initializer for a name, a config dict, a class or a function ``(key, shape, dtype)``; None stays None.
+    """The initializer for a name, a config dict, a class, a function ``(key, shape, dtype)`` or an array; None stays None.
 
     Raises: ValueError for an unknown name, listing the near ones.
 
     >>> get("he_normal"), get({"class": "Constant", "value": 2.0})
     (HeNormal(), Constant(value=2.0))
     """
+    if isinstance(identifier, (np.ndarray, np.generic, jax.Array)):
+        return Constant(np.asarray(identifier))
     return None if identifier is None else resolve("initializer", identifier, NAMES, custom=custom)
+
+
+def serialize(initializer: Any) -> Any:
+    """Keras's word for ``initializer.config()``: the class and its arguments as plain values.
+
+    >>> serialize(Constant(0.5)) == {"class": "Constant", "value": 0.5}
+    True
+    """
+    return plain(initializer)
+
+
+def deserialize(config: Any, custom_objects: Mapping[str, Any] | None = None) -> Any:
+    """Keras's word for `get`.
+
+    >>> deserialize(serialize(Constant(0.5)))
+    Constant(value=0.5)
+    """
+    return get(config, custom_objects)

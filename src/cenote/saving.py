@@ -162,8 +162,14 @@ class _Writer:
         self._seen: dict[int, int] = {}
         self._op_numbers: dict[int, int] = {}
         self._kept: list[Any] = []
+        self._count = 0
 
     def write(self, value: Any, where: str) -> Any:
+        self._count += 1
+        if self._count > MAX_ITEMS:
+            raise ValueError(
+                f"{where}: a model file holds {MAX_ITEMS:,} values in lists and no more: give long lists to constructors as arrays"
+            )
         if value is None or isinstance(value, (bool, str)) or type(value) in (int, float):
             return value
         if isinstance(value, Module):
@@ -295,6 +301,9 @@ class _Reader:
         if not (isinstance(cls, type) and issubclass(cls, Module)):
             raise ValueError(f"custom_objects[{name!r}] must be a class of layers or models, got {cls!r}")
         arguments = {k: self.read(v, depth + 1) for k, v in written["arguments"].items()}
+        for path in getattr(cls, "reads_files", ()):
+            if isinstance(arguments.get(path), str):  # ours are saved with what they read, not with where it was
+                raise BadFile(f"the file would have {name} read {arguments[path]!r}; a model file names no other files")
         starred = [k for k in arguments if k.startswith("*")]
         positional = list(arguments.pop(starred[0])) if starred else []
         module = cls(*positional, **arguments)

@@ -10,7 +10,7 @@ from jax import lax
 
 from cenote import layers
 from cenote.kernels import random
-from cenote.kernels.convolution import conv2d
+from cenote.kernels.convolution import conv
 from cenote.kernels.pooling import average_pool, max_pool
 from cenote.train.epoch import has_foreign_convolution
 
@@ -51,12 +51,12 @@ def test_convolution(x, kernel, options):
 
     expected = obvious(x, kernel)
     mark = draw(*expected.shape)
-    np.testing.assert_allclose(conv2d(x, kernel, **options), expected, atol=1e-4)
-    ours = jax.grad(lambda *a: jnp.vdot(conv2d(*a, **options), mark), (0, 1))(x, kernel)
+    np.testing.assert_allclose(conv(x, kernel, **options), expected, atol=1e-4)
+    ours = jax.grad(lambda *a: jnp.vdot(conv(*a, **options), mark), (0, 1))(x, kernel)
     theirs = jax.grad(lambda *a: jnp.vdot(obvious(*a), mark), (0, 1))(x, kernel)
     for a, b in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-3)
-    assert not has_foreign_convolution(jax.grad(lambda *a: jnp.vdot(conv2d(*a, **options), mark), (0, 1)), x, kernel)
+    assert not has_foreign_convolution(jax.grad(lambda *a: jnp.vdot(conv(*a, **options), mark), (0, 1)), x, kernel)
     if options.get("groups", 1) == 1:
         assert has_foreign_convolution(jax.grad(lambda *a: jnp.vdot(obvious(*a), mark), (0, 1)), x, kernel)
 

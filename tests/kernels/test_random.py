@@ -75,3 +75,16 @@ def test_shared_axes_and_limits():
     assert np.array_equal(random.dropout(jnp.ones(5), 1.0, jax.random.key(0)), np.zeros(5))
     with pytest.raises(ValueError, match="beyond 32 bits"):
         jax.eval_shape(lambda: random.bits(jax.random.key(0), (1 << 16, 1 << 16)))
+
+
+def test_uniform_and_normal_numbers():
+    keys = [jax.random.key(0), jax.random.fold_in(jax.random.key(0), 1)]
+    even = [np.asarray(random.uniform(k, SHAPE)).ravel() for k in keys]
+    bell = [np.asarray(random.normal(k, SHAPE)).ravel() for k in keys]
+    assert even[0].min() > 0 and even[0].max() < 1
+    assert stats.kstest(even[0], stats.uniform.cdf).pvalue > 1e-3 and stats.kstest(bell[0], stats.norm.cdf).pvalue > 1e-3
+    for pair in (even, bell):
+        assert abs(np.corrcoef(*pair)[0, 1]) < 5 / np.sqrt(even[0].size)
+        assert abs(np.corrcoef(pair[0][1:], pair[0][:-1])[0, 1]) < 5 / np.sqrt(even[0].size)
+    tail = (np.abs(bell[0]) > 3).mean()
+    assert tail == pytest.approx(2 * stats.norm.sf(3), rel=0.2)

@@ -4,8 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import lax
 
-from cenote.kernels.recurrence import gates, gru, lstm, scan_cell, simple
+from cenote.kernels.recurrence import conv_lstm, gates, gru, lstm, scan_cell, simple
 
 UNITS = 3
 
@@ -93,3 +94,65 @@ def test_scan_cell_takes_gates():
     xs = gates(jnp.arange(8.0).reshape(2, 1, 4), 2)
     outputs, _ = scan_cell(lambda x, state: (state[0] + x[0] * x[1],), xs, (jnp.zeros((1, 2)),))
     assert outputs[:, 0].tolist() == [[0.0, 3.0], [24.0, 38.0]]
+
+
+@pytest.mark.parametrize(("space", "masked"), [((4,), True), ((2, 3), False)], ids=str)
+def test_convolutions_in_the_loop_are_the_plain_loop(space, masked):
+    rng, n = np.random.default_rng(0), len(space)
+    layout = lax.conv_dimension_numbers((2, *space, 2), (1,) * (n + 2), _plain(n))
+
+    def cell(recurrent):
+        def step(x, state):
+            h, c = state
+            u = lax.conv_general_dilated(h, recurrent, (1,) * n, "SAME", dimension_numbers=layout)
+            i, f, g, o = jnp.split(x + u, 4, axis=-1)
+            c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
+            return jax.nn.sigmoid(o) * jnp.tanh(c), c
+
+        return step
+
+    with jax.enable_x64(True):
+        draw = lambda *shape: jnp.asarray(rng.normal(size=shape))  # noqa: E731
+        mask = jnp.asarray([[0, 1], [1, 0], [1, 1]], bool) if masked else None
+        xp, start = draw(3, 2, *space, 8), (draw(2, *space, 2), draw(2, *space, 2))
+        recurrent, marks = draw(*[3] * n, 2, 8), (draw(3, 2, *space, 2), (draw(2, *space, 2), draw(2, *space, 2)))
+
+        def value(run):
+            def scalar(*args):
+                y = run(*args)
+                return sum(jax.tree.leaves(jax.tree.map(jnp.vdot, y, marks))), y
+
+            return jax.jit(jax.grad(scalar, (0, 1, 2), has_aux=True))(xp, start, recurrent)
+
+        ours = value(lambda xp, s, w: conv_lstm(xp, *s, w, mask))
+        plain = value(lambda xp, s, w: scan_cell(cell(w), xp, s, mask))
+        for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(plain), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11)
+
+
+def _plain(n):
+    letters = "DHW"[3 - n :]
+    return (f"N{letters}C", f"{letters}IO", f"N{letters}C")
+
+
+def test_second_derivatives():
+    rng = np.random.default_rng(0)
+    with jax.enable_x64(True):
+        draw = lambda *shape: jnp.asarray(rng.normal(size=shape))  # noqa: E731
+        h, mask = draw(2, UNITS), jnp.asarray([[1, 1, 0], [0, 1, 1]], bool).T
+        point = (draw(3, 2, 4 * UNITS), draw(UNITS, 4 * UNITS))
+
+        def value(point):
+            return (lstm(point[0], h, h, point[1], mask)[0] ** 3).sum()
+
+        first, second = (jax.tree.map(lambda p: draw(*p.shape), point) for _ in range(2))
+
+        def slope(point):
+            return sum(jnp.vdot(g, d) for g, d in zip(*map(jax.tree.leaves, (jax.grad(value)(point), first)), strict=True))
+
+        claimed = jax.jit(
+            lambda p: sum(jnp.vdot(g, d) for g, d in zip(*map(jax.tree.leaves, (jax.grad(slope)(p), second)), strict=True))
+        )(point)
+        run, step = jax.jit(slope), 1e-5
+        ahead, behind = (jax.tree.map(lambda p, d, s=s: p + s * step * d, point, second) for s in (1, -1))
+        np.testing.assert_allclose(claimed, (run(ahead) - run(behind)) / (2 * step), rtol=1e-5, atol=1e-7)

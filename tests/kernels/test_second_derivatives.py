@@ -6,19 +6,19 @@ import numpy as np
 import pytest
 from jax import lax
 
-from cenote.kernels.convolution import conv2d
+from cenote.kernels.convolution import conv
 from cenote.kernels.normalization import standardize_columns, standardize_rows
 from cenote.kernels.pooling import average_pool, max_pool
 
 KERNELS = {
-    "conv": (conv2d, [(1, 5, 4, 2), (3, 2, 2, 3)], {"padding": "same"}),
-    "conv_strided": (conv2d, [(1, 7, 6, 2), (3, 3, 2, 2)], {"strides": (2, 3)}),
-    "conv_dilated": (conv2d, [(1, 6, 7, 2), (2, 3, 2, 2)], {"dilation": (2, 1), "padding": "same"}),
-    "conv_one_channel": (conv2d, [(2, 4, 5, 1), (3, 3, 1, 2)], {"padding": "same"}),
-    "conv_one_by_one": (conv2d, [(1, 4, 5, 3), (1, 1, 3, 2)], {"strides": (2, 1)}),
-    "conv_groups": (conv2d, [(1, 4, 4, 4), (2, 2, 2, 2)], {"groups": 2}),
-    "depthwise": (conv2d, [(1, 5, 4, 2), (3, 3, 1, 4)], {"groups": 2, "padding": "same"}),
-    "depthwise_strided": (conv2d, [(1, 6, 5, 2), (3, 2, 1, 2)], {"groups": 2, "strides": (2, 2)}),
+    "conv": (conv, [(1, 5, 4, 2), (3, 2, 2, 3)], {"padding": "same"}),
+    "conv_strided": (conv, [(1, 7, 6, 2), (3, 3, 2, 2)], {"strides": (2, 3)}),
+    "conv_dilated": (conv, [(1, 6, 7, 2), (2, 3, 2, 2)], {"dilation": (2, 1), "padding": "same"}),
+    "conv_one_channel": (conv, [(2, 4, 5, 1), (3, 3, 1, 2)], {"padding": "same"}),
+    "conv_one_by_one": (conv, [(1, 4, 5, 3), (1, 1, 3, 2)], {"strides": (2, 1)}),
+    "conv_groups": (conv, [(1, 4, 4, 4), (2, 2, 2, 2)], {"groups": 2}),
+    "depthwise": (conv, [(1, 5, 4, 2), (3, 3, 1, 4)], {"groups": 2, "padding": "same"}),
+    "depthwise_strided": (conv, [(1, 6, 5, 2), (3, 2, 1, 2)], {"groups": 2, "strides": (2, 2)}),
     "max_pool": (max_pool, [(1, 5, 4, 2)], {"window": (3, 2), "strides": (2, 1), "padding": "same"}),
     "average_pool": (average_pool, [(1, 5, 4, 2)], {"window": (3, 2), "strides": (2, 1), "padding": "same"}),
     "rows": (lambda x: standardize_rows(x, 0.01), [(3, 5)], {}),
@@ -64,7 +64,7 @@ def test_depthwise_with_several_kernels_a_channel(strides, dilation):
         )
 
     def ours(x, kernel):
-        return conv2d(x, kernel, strides=strides, dilation=dilation, groups=3, padding="same")
+        return conv(x, kernel, strides=strides, dilation=dilation, groups=3, padding="same")
 
     np.testing.assert_allclose(ours(x, kernel), obvious(x, kernel), atol=1e-5)
     grads = (jax.jit(jax.grad(lambda *a, f=f: (f(*a) ** 2).sum(), (0, 1)))(x, kernel) for f in (ours, obvious))

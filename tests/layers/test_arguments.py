@@ -28,7 +28,6 @@ WRONG = [
     (lambda: layers.BatchNormalization(epsilon=0), "epsilon above 0"),
     (lambda: layers.BatchNormalization(axis=(1, 2)), "one axis"),
     (lambda: layers.LayerNormalization(axis="last"), "axis to be a whole number"),
-    (lambda: layers.Softmax(axis=(1, 2)), "one axis"),
     (lambda: layers.ReLU(max_value=-1), "max_value of 0 or more"),
     (lambda: layers.Activation("swisch"), "did you mean 'swish'"),
     (lambda: layers.Reshape((-1, -1)), "can infer one size"),
@@ -40,7 +39,6 @@ WRONG = [
     (lambda: layers.LSTM(3, dropout=2), "LSTM needs dropout"),
     (lambda: layers.GRU(-1), "units"),
     (lambda: layers.MultiHeadAttention(0, 2), "num_heads"),
-    (lambda: layers.MultiHeadAttention(2, 2, attention_axes=(2,)), "attention_axes"),
 ]
 
 

@@ -33,6 +33,7 @@ def gather() -> dict[str, Any]:
     import jax
 
     from ..core.runtime import cache_home
+    from ..kernels import native
     from ..datasets import available
     from ..datasets.store import cache_folder
     from ..report.facts import size, versions
@@ -50,8 +51,14 @@ def gather() -> dict[str, Any]:
         "versions": versions(),
         "devices": {str(d.id): f"{d.platform} {d.device_kind}" for d in jax.devices()},
         "folders": folders,
+        "kernels": {"native": _native(native)},
         "data_sets": [{"name": row.name, "size": size(row.size), "source": row.source} for row in available()],
     }
+
+
+def _native(native: Any) -> str:
+    native.library()  # compiles them now, if they can be, so that the answer is true
+    return native.status()
 
 
 def _bytes(folder: str | None) -> int:

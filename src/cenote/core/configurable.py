@@ -152,6 +152,8 @@ def resolve(
     >>> resolve("shift", "shift", {"shift": Shift}), resolve("shift", {"class": "Shift", "by": 3}, {"shift": Shift})
     (Shift(), Shift(by=3))
     """
+    if isinstance(identifier, Mapping) and "class_name" in identifier:  # as Keras writes it
+        identifier = {"class": identifier["class_name"], **identifier.get("config", {})}
     found = _found(kind, identifier, (table,), custom, within)
     if isinstance(found, type):
         return found()

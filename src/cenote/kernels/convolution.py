@@ -1,43 +1,67 @@
-"""Convolution of pictures, with backward passes that XLA's CPU backend runs fast, inside a loop, too.
+"""Convolution along one, two or three axes, with backward passes that XLA's CPU backend runs fast, inside a loop, too.
 
 XLA derives the gradients of a convolution as convolutions of unusual layout, which on the CPU fall to a naive loop inside a
 ``while`` (measured 50 times slower). Here every convolution, backward ones too, is stated channels last, and small cases
-become products or shifted sums. On other devices the derivative is XLA's own.
+become products or shifted sums. Where a C++ compiler is at hand, pictures are convolved by `native` kernels. The three
+functions of a convolution (forward, towards the input, towards the kernel) are each other's derivatives, so that any order of
+derivative stays among them. On other devices the derivative is XLA's own.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
+import math
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-_DIMENSIONS = ("NHWC", "HWIO", "NHWC")
-Pads = tuple[tuple[int, int], tuple[int, int]]
+from . import native
+
+_DIMENSIONS = {2: ("NHWC", "HWIO", "NHWC"), 3: ("NDHWC", "DHWIO", "NDHWC")}
+# What stands beyond the border: PyTorch's names of it, and NumPy's.
+MODES = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}
+Pads = tuple[tuple[int, int], ...]
 
 
-def conv2d(
+def conv(
     x: jax.Array,
     kernel: jax.Array,
     *,
-    strides: tuple[int, int] = (1, 1),
-    padding: str = "valid",
-    dilation: tuple[int, int] = (1, 1),
+    strides: int | tuple[int, ...] = 1,
+    padding: str | Pads = "valid",
+    dilation: int | tuple[int, ...] = 1,
     groups: int = 1,
 ) -> jax.Array:
-    """Slide a kernel over a picture: ``y[b, i, j, o] = sum_{u, v, c} x[b, s i + d u, s j + d v, c] kernel[u, v, c, o]``.
+    """Slide a kernel over each example: ``y[b, i, o] = sum_{u, c} x[b, s i + d u, c] kernel[u, c, o]``, i and u one per axis.
 
-    Shapes: x (batch, height, width, channel), kernel (height, width, channel / groups, filter).
+    ``padding`` is "valid", "same", "causal", "reflect", "replicate", "circular", or zeros before and after each axis.
+    Shapes: x (batch, one to three axes, channel), kernel (the same axes, channel / groups, filter).
 
-    >>> conv2d(jnp.ones((1, 5, 5, 1)), jnp.ones((3, 3, 1, 2)), padding="same").shape
+    >>> conv(jnp.ones((1, 5, 5, 1)), jnp.ones((3, 3, 1, 2)), padding="same").shape
     (1, 5, 5, 2)
     """
     x, kernel = (a.astype(jnp.promote_types(x.dtype, kernel.dtype)) for a in (x, kernel))
-    pads = pads_for(x.shape[1:3], kernel.shape[:2], strides, dilation, padding)
+    n = x.ndim - 2
+    strides, dilation = _each(strides, n), _each(dilation, n)
+    pads = pads_for(x.shape[1:-1], kernel.shape[:n], strides, dilation, padding)
+    if isinstance(padding, str) and padding in MODES:
+        x, pads = jnp.pad(x, ((0, 0), *pads, (0, 0)), mode=MODES[padding]), ((0, 0),) * n
+    if n == 1:  # a sequence is a picture of height one
+        return _conv_any(x[:, None], kernel[None], (1, *strides), ((0, 0), *pads), (1, *dilation), groups)[:, 0]
+    return _conv_any(x, kernel, strides, pads, dilation, groups)
+
+
+def _conv_any(x: Any, kernel: Any, strides: Any, pads: Pads, dilation: Any, groups: int) -> jax.Array:
     if jax.default_backend() != "cpu":
         return _conv(x, kernel, strides, pads, dilation, groups)
+    if x.ndim == 5:
+        # A volume plane by plane: XLA is fast with pictures only (measured 7 times faster, with the gradients).
+        along, over = _depth(kernel, strides, pads, dilation)
+        planes = (_conv_any(_planes(seen), kernel[place[0]], *over, groups=groups) for place, seen in shifts(x, *along))
+        return _volume(functools.reduce(jnp.add, planes), x.shape[0])
     if groups == x.shape[-1] and groups > 1:
         return _depthwise(x, kernel, strides, pads, dilation)
     if groups > 1:
@@ -47,33 +71,131 @@ def conv2d(
     return _fast(x, kernel, strides, pads, dilation)
 
 
-def pads_for(size: Any, kernel: Any, strides: Any, dilation: Any, padding: str) -> Pads:
-    """Zeros before and after each axis; "same" gives ceil(size / stride) outputs, the odd zero behind."""
+def conv_transpose(
+    x: jax.Array,
+    kernel: jax.Array,
+    *,
+    strides: int | tuple[int, ...] = 1,
+    padding: str = "valid",
+    output_padding: tuple[int, ...] | None = None,
+    dilation: int | tuple[int, ...] = 1,
+) -> jax.Array:
+    """The transpose of `conv`: ``y[b, s i + d u, o] += x[b, i, c] kernel[u, o, c]``, cut or filled to the size of the padding.
+
+    Shapes: x (batch, one to three axes, channel), kernel (the same axes, filter, channel); sizes by `transposed_sizes`.
+
+    >>> conv_transpose(jnp.ones((1, 5, 5, 1)), jnp.ones((3, 3, 2, 1)), strides=2, padding="same").shape
+    (1, 10, 10, 2)
+    """
+    x, kernel = (a.astype(jnp.promote_types(x.dtype, kernel.dtype)) for a in (x, kernel))
+    n = x.ndim - 2
+    strides, dilation = _each(strides, n), _each(dilation, n)
+    size, pads = transposed_sizes(x.shape[1:-1], kernel.shape[:n], strides, dilation, padding, output_padding)
+    if n == 1:
+        whole = ((0, 0), *pads)
+        return _transpose_any(x[:, None], kernel[None], (1, *size), (1, *strides), whole, (1, *dilation))[:, 0]
+    return _transpose_any(x, kernel, size, strides, pads, dilation)
+
+
+def _transpose_any(x: Any, kernel: Any, size: Any, strides: Any, pads: Pads, dilation: Any) -> jax.Array:
+    shape = (x.shape[0], *size, kernel.shape[-2])
+    if jax.default_backend() != "cpu":
+        there = jax.linear_transpose(lambda a: _conv(a, kernel, strides, pads, dilation), jax.ShapeDtypeStruct(shape, x.dtype))
+        return there(x)[0]
+    if x.ndim == 5:
+        (window, *along), over = _depth(kernel, strides, pads, dilation)
+        parts = (_volume(_transpose(_planes(x), flat, size[1:], *over), x.shape[0]) for flat in kernel)
+        back = (put_back(part, place, shape, *along) for place, part in zip(places(window), parts, strict=True))
+        return functools.reduce(jnp.add, back)
+    return _transpose(x, kernel, size, strides, pads, dilation)
+
+
+def _depth(kernel: Any, strides: Any, pads: Pads, dilation: Any) -> tuple[tuple, tuple]:
+    """How a kernel moves along the first axis of a volume, and how over its planes."""
+    along = (kernel.shape[0], 1, 1), (strides[0], 1, 1), (pads[0], (0, 0), (0, 0)), (dilation[0], 1, 1)
+    return along, (strides[1:], pads[1:], dilation[1:])
+
+
+def _planes(x: jax.Array) -> jax.Array:
+    return x.reshape(-1, *x.shape[2:])
+
+
+def _volume(x: jax.Array, batch: int) -> jax.Array:
+    return x.reshape(batch, -1, *x.shape[1:])
+
+
+def pads_for(size: Any, kernel: Any, strides: Any, dilation: Any, padding: str | Pads) -> Pads:
+    """Places before and after each axis; "same" gives ceil(size / stride) outputs, the odd place behind."""
+    if not isinstance(padding, str):
+        return tuple(padding)
     if padding == "valid":
-        return ((0, 0), (0, 0))
+        return ((0, 0),) * len(size)
     result = []
     for n, k, s, d in zip(size, kernel, strides, dilation, strict=True):
-        total = max((-(-n // s) - 1) * s + (k - 1) * d + 1 - n, 0)
-        result.append((total // 2, total - total // 2))
-    return tuple(result)  # type: ignore[return-value]
+        total = (k - 1) * d if padding == "causal" else max((-(-n // s) - 1) * s + (k - 1) * d + 1 - n, 0)
+        before = total if padding == "causal" else total // 2
+        result.append((before, total - before))
+    return tuple(result)
+
+
+def transposed_sizes(
+    size: Any, kernel: Any, strides: Any, dilation: Any, padding: str, output_padding: Any = None
+) -> tuple[tuple[int, ...], Pads]:
+    """Sizes that a transposed convolution gives, and the pads of the convolution that leads back from them; Keras's rules."""
+    sizes, pads = [], []
+    for i, (n, k, s, d) in enumerate(zip(size, kernel, strides, dilation, strict=True)):
+        reach, extra = (k - 1) * d + 1, None if output_padding is None else output_padding[i]
+        if padding == "valid":
+            new, before = (n - 1) * s + (max(reach, s) if extra is None else reach + extra), 0
+        else:
+            new = n * s if extra is None else (n - 1) * s + reach % 2 + extra
+            # Of the places that the values spread to, these are cut off in front; the other half behind.
+            total = new - 1 - (n - 1) * s + reach - 1
+            before = reach - 1 - min(-(-total // 2), reach - 1)
+        sizes.append(new)
+        pads.append((before, max((n - 1) * s + reach - new - before, 0)))
+    return tuple(sizes), tuple(pads)
+
+
+def _each(value: int | tuple[int, ...], n: int) -> tuple[int, ...]:
+    return (value,) * n if isinstance(value, int) else tuple(value)
 
 
 def _conv(x: Any, kernel: Any, strides: Any, pads: Any, dilation: Any, groups: int = 1) -> jax.Array:
+    numbers = _DIMENSIONS[x.ndim - 2]
     return lax.conv_general_dilated(
-        x, kernel, strides, pads, rhs_dilation=dilation, dimension_numbers=_DIMENSIONS, feature_group_count=groups
+        x, kernel, strides, pads, rhs_dilation=dilation, dimension_numbers=numbers, feature_group_count=groups
     )
+
+
+def _one_by_one(kernel: Any, pads: Pads) -> bool:
+    return math.prod(kernel.shape[:-2]) == 1 and not any(any(p) for p in pads)
+
+
+def _every(x: jax.Array, strides: Any) -> jax.Array:
+    """What a kernel of one place sees."""
+    return x[(slice(None), *(slice(None, None, s) for s in strides))]
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
 def _fast(x: jax.Array, kernel: jax.Array, strides: Any, pads: Pads, dilation: Any) -> jax.Array:
-    """Forward: a product for 1x1, a sum of shifted pictures for one channel, else XLA's convolution."""
-    if kernel.shape[:2] == (1, 1) and pads == ((0, 0), (0, 0)):
-        x = x[:, :: strides[0], :: strides[1]]
-        return (x.reshape(-1, x.shape[-1]) @ kernel[0, 0]).reshape(*x.shape[:-1], kernel.shape[-1])
-    if x.shape[-1] == 1 and kernel.shape[0] * kernel.shape[1] <= 25 and strides == (1, 1):
-        shifted = _shifts(x, kernel.shape[:2], strides, pads, dilation)
-        return functools.reduce(jnp.add, (s * kernel[u, v, 0] for (u, v), s in shifted))
+    """Forward: a product for 1x1, C++ where it is, else a sum of shifted pictures for one channel, else XLA's convolution."""
+    ci, co = kernel.shape[-2:]
+    if _one_by_one(kernel, pads):
+        x = _every(x, strides)
+        return (x.reshape(-1, ci) @ kernel.reshape(ci, co)).reshape(*x.shape[:-1], co)
+    if _in_cpp(x, kernel, pads, dilation):
+        sizes = zip(x.shape[1:-1], kernel.shape[:-2], strides, pads, strict=True)
+        size = [(n + sum(pad) - k) // s + 1 for n, k, s, pad in sizes]
+        return native.convolution("forward", x, kernel, (x.shape[0], *size, co), strides, pads)
+    if ci == 1 and math.prod(kernel.shape[:-2]) <= 25 and max(strides) == 1:
+        shifted = shifts(x, kernel.shape[:-2], strides, pads, dilation)
+        return functools.reduce(jnp.add, (s * kernel[place][0] for place, s in shifted))
     return _conv(x, kernel, strides, pads, dilation)
+
+
+def _in_cpp(x: Any, kernel: Any, pads: Pads, dilation: Any) -> bool:
+    return x.ndim == 4 and max(dilation) == 1 and min(map(min, pads)) >= 0 and native.fits(x, kernel)
 
 
 def _forward(x: Any, kernel: Any, strides: Any, pads: Any, dilation: Any) -> tuple:
@@ -82,78 +204,111 @@ def _forward(x: Any, kernel: Any, strides: Any, pads: Any, dilation: Any) -> tup
 
 def _backward(strides: Any, pads: Pads, dilation: Any, saved: tuple, dy: jax.Array) -> tuple:
     x, kernel = saved
-    return _input_gradient(x, kernel, strides, pads, dilation, dy), _kernel_gradient(x, kernel, strides, pads, dilation, dy)
+    dx = _transpose(dy, kernel, x.shape[1:-1], strides, pads, dilation)
+    return dx, _kernel_gradient(x, dy, kernel.shape, strides, pads, dilation)
 
 
 _fast.defvjp(_forward, _backward)
 
 
-def _input_gradient(x: Any, kernel: Any, strides: Any, pads: Pads, dilation: Any, dy: jax.Array) -> jax.Array:
-    kh, kw, ci, co = kernel.shape
-    if strides == (1, 1):
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4, 5))
+def _transpose(dy: jax.Array, kernel: jax.Array, size: Any, strides: Any, pads: Pads, dilation: Any) -> jax.Array:
+    """From the output of a convolution to its input, of this size: the gradient of one, and the transposed convolution."""
+    *window, ci, co = kernel.shape
+    if not _one_by_one(kernel, pads) and _in_cpp(dy, kernel, pads, dilation):
+        return native.convolution("input", dy, kernel, (dy.shape[0], *size, ci), strides, pads)
+    if max(strides) == 1 and math.prod(window) > 1:
         # The convolution of dy with the kernel turned round; its zeros make up for those of the forward pass.
-        turned = kernel[::-1, ::-1].transpose(0, 1, 3, 2)
-        return _conv(dy, turned, (1, 1), _turned_pads((kh, kw), pads, dilation), dilation)
+        turned = jnp.flip(kernel, tuple(range(len(window)))).swapaxes(-2, -1)
+        return _conv(dy, turned, strides, _turned_pads(window, pads, dilation), dilation)
     # Strided: what each tap contributes, as one product, added up where the tap has looked.
-    columns = (dy.reshape(-1, co) @ kernel.reshape(-1, co).T).reshape(*dy.shape[:3], kh, kw, ci)
-    places = [(u, v) for u in range(kh) for v in range(kw)]
+    columns = (dy.reshape(-1, co) @ kernel.reshape(-1, co).T).reshape(*dy.shape[:-1], *window, ci)
+    shape = (dy.shape[0], *size, ci)
+    every = (slice(None),) * (dy.ndim - 1)
     return functools.reduce(
-        jnp.add, (put_back(columns[:, :, :, u, v], (u, v), x.shape, strides, pads, dilation) for u, v in places)
+        jnp.add, (put_back(columns[(*every, *tap)], tap, shape, strides, pads, dilation) for tap in places(window))
     )
 
 
-def _turned_pads(kernel: Any, pads: Pads, dilation: Any) -> Pads:
-    return tuple(((k - 1) * d - a, (k - 1) * d - b) for k, d, (a, b) in zip(kernel, dilation, pads, strict=True))  # type: ignore[return-value]
+def _transpose_forward(dy: Any, kernel: Any, size: Any, strides: Any, pads: Any, dilation: Any) -> tuple:
+    return _transpose(dy, kernel, size, strides, pads, dilation), (dy, kernel)
 
 
-def put_back(part: jax.Array, tap: Any, shape: Any, strides: Any, pads: Pads, dilation: Any = (1, 1)) -> jax.Array:
-    """What one tap saw, (batch, out height, out width, channel), back where it saw it; zeros elsewhere."""
-    config = [(0, 0, 0)]
-    for axis in (0, 1):
-        low = tap[axis] * dilation[axis] - pads[axis][0]
-        reach = (part.shape[axis + 1] - 1) * strides[axis] + 1
-        config.append((low, shape[axis + 1] - low - reach, strides[axis] - 1))
-    return lax.pad(part, jnp.zeros((), part.dtype), [*config, (0, 0, 0)])
+def _transpose_backward(size: Any, strides: Any, pads: Pads, dilation: Any, saved: tuple, g: jax.Array) -> tuple:
+    dy, kernel = saved
+    return _fast(g, kernel, strides, pads, dilation), _kernel_gradient(g, dy, kernel.shape, strides, pads, dilation)
 
 
-def _kernel_gradient(x: Any, kernel: Any, strides: Any, pads: Pads, dilation: Any, dy: jax.Array) -> jax.Array:
-    kh, kw, ci, co = kernel.shape
-    if (kh, kw) == (1, 1) and pads == ((0, 0), (0, 0)):
-        seen = x[:, :: strides[0], :: strides[1]]
-        return (seen.reshape(-1, ci).T @ dy.reshape(-1, co)).reshape(1, 1, ci, co)
+_transpose.defvjp(_transpose_forward, _transpose_backward)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4, 5))
+def _kernel_gradient(x: jax.Array, dy: jax.Array, shape: Any, strides: Any, pads: Pads, dilation: Any) -> jax.Array:
+    """From the input and the gradient of the output to the gradient of the kernel, of this shape."""
+    *window, ci, co = shape
+    n = len(window)
+    if math.prod(window) == 1 and not any(any(p) for p in pads):
+        return (_every(x, strides).reshape(-1, ci).T @ dy.reshape(-1, co)).reshape(shape)
+    if _in_cpp(x, dy, pads, dilation):
+        return native.convolution("kernel", x, dy, shape, strides, pads)
     # A convolution in which channels are the batch and the batch is summed over.
-    grad = lax.conv_general_dilated(
-        x.transpose(3, 1, 2, 0),
-        dy.transpose(1, 2, 0, 3),
-        dilation,
-        pads,
-        rhs_dilation=strides,
-        dimension_numbers=_DIMENSIONS,
-    )
-    return grad[:, :kh, :kw].transpose(1, 2, 0, 3)
+    axes = range(1, n + 1)
+    grad = _conv(x.transpose(n + 1, *axes, 0), dy.transpose(*axes, 0, n + 1), dilation, pads, strides)
+    return grad[(slice(None), *(slice(k) for k in window))].transpose(*axes, 0, n + 1)
 
 
-def _shifts(x: jax.Array, kernel: Any, strides: Any, pads: Pads, dilation: Any) -> list:
-    """What each tap of a kernel sees: ``((u, v), picture)``, each (batch, out height, out width, channel)."""
-    x = jnp.pad(x, ((0, 0), *pads, (0, 0)))
-    out = [(n - (k - 1) * d - 1) // s + 1 for n, k, d, s in zip(x.shape[1:3], kernel, dilation, strides, strict=True)]
+def _kernel_gradient_forward(x: Any, dy: Any, shape: Any, strides: Any, pads: Any, dilation: Any) -> tuple:
+    return _kernel_gradient(x, dy, shape, strides, pads, dilation), (x, dy)
+
+
+def _kernel_gradient_backward(shape: Any, strides: Any, pads: Pads, dilation: Any, saved: tuple, g: jax.Array) -> tuple:
+    x, dy = saved
+    return _transpose(dy, g, x.shape[1:-1], strides, pads, dilation), _fast(x, g, strides, pads, dilation)
+
+
+_kernel_gradient.defvjp(_kernel_gradient_forward, _kernel_gradient_backward)
+
+
+def _turned_pads(window: Any, pads: Pads, dilation: Any) -> Pads:
+    return tuple(((k - 1) * d - a, (k - 1) * d - b) for k, d, (a, b) in zip(window, dilation, pads, strict=True))
+
+
+def places(window: Any) -> list[tuple[int, ...]]:
+    """The places of a window, the last axis fastest."""
+    return list(itertools.product(*map(range, window)))
+
+
+def shifts(x: jax.Array, window: Any, strides: Any, pads: Pads, dilation: Any, fill: Any = 0) -> list:
+    """What stands at each place of a window that moves: ``(place, values)``, each (batch, sizes of the output, channel)."""
+    if any(any(p) for p in pads):
+        x = lax.pad(x, jnp.asarray(fill, x.dtype), [(0, 0, 0), *((*p, 0) for p in pads), (0, 0, 0)])
+    sizes = zip(x.shape[1:-1], window, dilation, strides, strict=True)
+    reach = [(n - (k - 1) * d - 1) // s * s + 1 for n, k, d, s in sizes]
     found = []
-    for u in range(kernel[0]):
-        for v in range(kernel[1]):
-            low = (0, u * dilation[0], v * dilation[1], 0)
-            high = [low[i + 1] + (out[i] - 1) * strides[i] + 1 for i in (0, 1)]
-            found.append(((u, v), lax.slice(x, low, (x.shape[0], *high, x.shape[3]), (1, *strides, 1))))
+    for place in places(window):
+        low = [p * d for p, d in zip(place, dilation, strict=True)]
+        high = [a + r for a, r in zip(low, reach, strict=True)]
+        found.append((place, lax.slice(x, (0, *low, 0), (x.shape[0], *high, x.shape[-1]), (1, *strides, 1))))
     return found
+
+
+def put_back(part: jax.Array, place: Any, shape: Any, strides: Any, pads: Pads, dilation: Any = None) -> jax.Array:
+    """What one place of a window saw, back where it saw it, in an array of this shape; zeros elsewhere."""
+    config = [(0, 0, 0)]
+    for axis, (p, s, (before, _)) in enumerate(zip(place, strides, pads, strict=True)):
+        low = p * (dilation[axis] if dilation else 1) - before
+        reach = (part.shape[axis + 1] - 1) * s + 1
+        config.append((low, shape[axis + 1] - low - reach, s - 1))
+    return lax.pad(part, jnp.zeros((), part.dtype), [*config, (0, 0, 0)])
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
 def _depthwise(x: jax.Array, kernel: jax.Array, strides: Any, pads: Pads, dilation: Any) -> jax.Array:
     """Every channel with kernels of its own: a sum of shifted pictures, one fused loop."""
-    channels, multiple = x.shape[-1], kernel.shape[-1] // x.shape[-1]
-    taps = kernel.reshape(*kernel.shape[:2], channels, multiple)
-    shifted = _shifts(x, kernel.shape[:2], strides, pads, dilation)
-    y = functools.reduce(jnp.add, (s[..., None] * taps[u, v] for (u, v), s in shifted))
-    return y.reshape(*y.shape[:3], channels * multiple)
+    taps = kernel.reshape(*kernel.shape[:-2], x.shape[-1], -1)
+    shifted = shifts(x, kernel.shape[:-2], strides, pads, dilation)
+    y = functools.reduce(jnp.add, (s[..., None] * taps[place] for place, s in shifted))
+    return y.reshape(*y.shape[:-2], -1)
 
 
 def _depthwise_forward(x: Any, kernel: Any, strides: Any, pads: Any, dilation: Any) -> tuple:
@@ -162,30 +317,29 @@ def _depthwise_forward(x: Any, kernel: Any, strides: Any, pads: Any, dilation: A
 
 def _depthwise_backward(strides: Any, pads: Pads, dilation: Any, saved: tuple, dy: jax.Array) -> tuple:
     x, kernel = saved
-    (kh, kw), channels = kernel.shape[:2], x.shape[-1]
-    dy = dy.reshape(*dy.shape[:3], channels, -1)
-    taps = kernel.reshape(kh, kw, channels, -1)
-    if strides == (1, 1):
-        # As in `_input_gradient`, with sums over the kernels of a channel instead of products.
-        back = _turned_pads((kh, kw), pads, dilation)
-        flat = dy.reshape(*dy.shape[:3], -1)
-        seen = _shifts(flat, (kh, kw), (1, 1), back, dilation)
-        parts = [(s.reshape(*s.shape[:3], channels, -1) * taps[kh - 1 - u, kw - 1 - v]).sum(-1) for (u, v), s in seen]
+    window, channels = kernel.shape[:-2], x.shape[-1]
+    taps = kernel.reshape(*window, channels, -1)
+    if max(strides) == 1:
+        # As in `_transpose`, with sums over the kernels of a channel instead of products.
+        back = shifts(dy, window, strides, _turned_pads(window, pads, dilation), dilation)
+        turned = jnp.flip(taps, tuple(range(len(window))))
+        parts = [(s.reshape(*s.shape[:-1], channels, -1) * turned[place]).sum(-1) for place, s in back]
+        dy = dy.reshape(*dy.shape[:-1], channels, -1)
     else:
-        places = [(u, v) for u in range(kh) for v in range(kw)]
-        parts = [put_back((dy * taps[p]).sum(-1), p, x.shape, strides, pads, dilation) for p in places]
+        dy = dy.reshape(*dy.shape[:-1], channels, -1)
+        parts = [put_back((dy * taps[p]).sum(-1), p, x.shape, strides, pads, dilation) for p in places(window)]
     dx = functools.reduce(jnp.add, parts)
     padded = jnp.pad(x, ((0, 0), *pads, (0, 0)))
-    reach = [(n - 1) * s + 1 for n, s in zip(dy.shape[1:3], strides, strict=True)]
+    reach = [(n - 1) * s + 1 for n, s in zip(dy.shape[1:-2], strides, strict=True)]
 
-    def tap(place: Any) -> jax.Array:
-        start = (0, place // kw * dilation[0], place % kw * dilation[1], 0)
-        seen = lax.dynamic_slice(padded, start, (x.shape[0], *reach, channels))[:, :: strides[0], :: strides[1]]
+    def tap(low: Any) -> jax.Array:
+        seen = _every(lax.dynamic_slice(padded, (0, *low, 0), (x.shape[0], *reach, channels)), strides)
         return (seen[..., None] * dy).reshape(-1, kernel.shape[-1]).sum(0)
 
+    starts = [[p * d for p, d in zip(place, dilation, strict=True)] for place in places(window)]
     # With stride 1 a loop over the taps, for the sake of its boundaries: XLA would fuse all taps with their sums, and then add
     # one number at a time (3 times slower).
-    sums = lax.map(tap, jnp.arange(kh * kw)) if strides == (1, 1) else jnp.stack([tap(place) for place in range(kh * kw)])
+    sums = lax.map(tap, jnp.asarray(starts)) if max(strides) == 1 else jnp.stack([tap(start) for start in starts])
     return dx, sums.reshape(kernel.shape)
 
 

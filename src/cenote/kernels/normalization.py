@@ -1,25 +1,46 @@
-"""Normalisation over rows and over columns of a matrix, each with a backward pass of a few sums."""
+"""Normalisation over rows, columns and groups of channels, each with a backward pass of a few sums."""
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+# What Keras adds to the number of unmasked positions, so that a batch without any does not divide by zero.
+NONE_LEFT = 1e-7
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
-def standardize_rows(x: jax.Array, epsilon: float) -> jax.Array:
-    """Each row with mean 0 and variance 1: ``(x - mean) / sqrt(variance + epsilon)``, (row, feature).
 
-    The gradient is ``r (g - mean(g) - y mean(g y))`` with ``r = 1 / sqrt(variance + epsilon)``.
+def _plain(x: jax.Array, means: Callable, epsilon: float, centre: bool) -> tuple[jax.Array, ...]:
+    """``(x - mean) / sqrt(variance + epsilon)``, the mean and the variance, where ``means`` averages what belongs together.
 
-    >>> standardize_rows(jnp.array([[1.0, 3.0]]), 0.0).tolist()
-    [[-1.0, 1.0]]
+    The gradient is ``r (g - mean(g) - y mean(g y))`` with ``r = 1 / sqrt(variance + epsilon)``; without ``centre`` the mean is
+    left in, and its term falls away. The statistics carry no gradient of their own: they are for running averages.
     """
-    return _rows_forward(x, epsilon)[0]
+    return _forward(x, means, epsilon, centre)[0]
+
+
+def _forward(x: jax.Array, means: Callable, epsilon: float, centre: bool) -> tuple:
+    # Two passes, mean first: one pass over squares is no faster here and loses its digits to a mean far from zero.
+    mean = means(x) if centre else jnp.zeros((), x.dtype)
+    centred = x - mean if centre else x
+    variance = means(centred * centred)
+    r = lax.rsqrt(variance + epsilon)
+    y = centred * r
+    return (y, mean, variance), (y, r)
+
+
+def _backward(means: Callable, epsilon: float, centre: bool, saved: tuple, grads: Any) -> tuple:
+    y, r = saved
+    g = grads[0]
+    return (r * ((g - means(g) if centre else g) - y * means(g * y)),)
+
+
+_standardize: Any = jax.custom_vjp(_plain, nondiff_argnums=(1, 2, 3))
+_standardize.defvjp(_forward, _backward)
 
 
 def _row_means(x: jax.Array) -> jax.Array:
@@ -29,47 +50,104 @@ def _row_means(x: jax.Array) -> jax.Array:
     return x @ jnp.ones((x.shape[-1], 1), x.dtype) / x.shape[-1]
 
 
-def _rows_forward(x: jax.Array, epsilon: float) -> tuple:
-    centred = x - _row_means(x)
-    r = lax.rsqrt(_row_means(centred * centred) + epsilon)
-    y = centred * r
-    return y, (y, r)
+def _column_means(x: jax.Array) -> jax.Array:
+    return x.mean(0)
 
 
-def _rows_backward(epsilon: float, saved: tuple, g: jax.Array) -> tuple:
-    y, r = saved
-    return (r * (g - _row_means(g) - y * _row_means(g * y)),)
+@functools.cache
+def _group_means(groups: int) -> Callable:
+    """Means of (example, place, channel) over the places and the channels of a group: (example, 1, channel)."""
+
+    def means(x: jax.Array) -> jax.Array:
+        each = x.mean(1)
+        if groups < x.shape[-1]:
+            each = jnp.repeat(each.reshape(x.shape[0], groups, -1).mean(-1), x.shape[-1] // groups, axis=-1)
+        return each[:, None]
+
+    return means
 
 
-standardize_rows.defvjp(_rows_forward, _rows_backward)
+def standardize_rows(x: jax.Array, epsilon: float) -> jax.Array:
+    """Each row with mean 0 and variance 1: ``(x - mean) / sqrt(variance + epsilon)``, (row, feature).
+
+    >>> standardize_rows(jnp.array([[1.0, 3.0]]), 0.0).tolist()
+    [[-1.0, 1.0]]
+    """
+    return _standardize(x, _row_means, epsilon, True)[0]
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
+def scale_rows(x: jax.Array, epsilon: float) -> jax.Array:
+    """Each row with mean square 1: ``x / sqrt(mean(x^2) + epsilon)``, (row, feature).
+
+    >>> scale_rows(jnp.array([[2.0, 2.0]]), 0.0).tolist()
+    [[1.0, 1.0]]
+    """
+    return _standardize(x, _row_means, epsilon, False)[0]
+
+
 def standardize_columns(x: jax.Array, epsilon: float) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Each column with mean 0 and variance 1, and that mean and variance: for batch normalisation, (row, feature).
-
-    The statistics carry no gradient of their own: they are for the running averages.
 
     >>> [v.tolist() for v in standardize_columns(jnp.array([[1.0], [3.0]]), 0.0)]
     [[[-1.0], [1.0]], [2.0], [1.0]]
     """
-    return _columns_forward(x, epsilon)[0]
+    return _standardize(x, _column_means, epsilon, True)
 
 
-def _columns_forward(x: jax.Array, epsilon: float) -> tuple:
-    # Two passes, mean first: one pass over squares is no faster here and loses its digits to a mean far from zero.
-    mean = x.mean(0)
-    centred = x - mean
-    variance = (centred * centred).mean(0)
-    r = lax.rsqrt(variance + epsilon)
-    y = centred * r
-    return (y, mean, variance), (y, r)
+def standardize_groups(x: jax.Array, groups: int, epsilon: float) -> jax.Array:
+    """Each group of channels of each example with mean 0 and variance 1, (example, place, channel).
+
+    >>> standardize_groups(jnp.array([[[1.0, 3.0], [3.0, 1.0]]]), 1, 0.0).tolist()
+    [[[-1.0, 1.0], [1.0, -1.0]]]
+    """
+    return _standardize(x, _group_means(groups), epsilon, True)[0]
 
 
-def _columns_backward(epsilon: float, saved: tuple, grads: Any) -> tuple:
-    y, r = saved
-    g = grads[0]
-    return (r * (g - g.mean(0) - y * (g * y).mean(0)),)
+def standardize_some(x: jax.Array, allowed: jax.Array, epsilon: float) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """`standardize_columns` with the statistics of the allowed entries only; both arrays (row, feature).
+
+    >>> [v.round().tolist() for v in standardize_some(jnp.array([[1.0], [3.0], [9.0]]), jnp.array([[1], [1], [0]]) > 0, 0.0)]
+    [[[-1.0], [1.0], [7.0]], [2.0], [1.0]]
+    """
+    count = allowed.sum(0).astype(x.dtype) + NONE_LEFT
+    mean = jnp.where(allowed, x, 0).sum(0) / count
+    apart = jnp.where(allowed, x - mean, 0)
+    variance = (apart * apart).sum(0) / count
+    return (x - mean) * lax.rsqrt(variance + epsilon), mean, variance
 
 
-standardize_columns.defvjp(_columns_forward, _columns_backward)
+def unit_length(x: jax.Array, axis: Any, epsilon: float = 1e-12) -> jax.Array:
+    """``x / max(|x|, epsilon)`` along axes; a vector of zeros stays zero, and has the slope zero instead of ``1 / epsilon``.
+
+    >>> unit_length(jnp.array([[3.0, 4.0], [0.0, 0.0]]), -1).round(3).tolist()
+    [[0.6000000238418579, 0.800000011920929], [0.0, 0.0]]
+    """
+    squares = (x * x).sum(axis, keepdims=True)
+    inverse = lax.rsqrt(jnp.where(squares > 0, squares, 1))
+    return jnp.where(squares > 0, x * jnp.minimum(inverse, 1 / epsilon), 0)
+
+
+def neighbour_sums(x: jax.Array, size: int) -> jax.Array:
+    """Sums over ``size`` neighbours along the last axis, ``size // 2`` of them before; zeros beyond the ends.
+
+    >>> neighbour_sums(jnp.array([1.0, 2.0, 3.0, 4.0]), 2).tolist()
+    [1.0, 3.0, 5.0, 7.0]
+    """
+    width = x.shape[-1]
+    padded = jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(size // 2, (size - 1) // 2)])
+    return functools.reduce(jnp.add, (padded[..., i : i + width] for i in range(size)))
+
+
+def largest_singular(matrix: jax.Array, u: jax.Array, iterations: int) -> tuple[jax.Array, jax.Array]:
+    """The largest singular value by power iteration from the row ``u`` (1, columns), and the next ``u``.
+
+    Its gradient is that of ``v W u``, with v and u held fixed. Source: Miyato et al. 2018, arXiv:1802.05957.
+
+    >>> largest_singular(jnp.diag(jnp.array([3.0, 1.0])), jnp.ones((1, 2)), 9)[0].round().item()
+    3.0
+    """
+    fixed, v = lax.stop_gradient(matrix), jnp.zeros((1, matrix.shape[0]), matrix.dtype)
+    for _ in range(iterations):
+        v = unit_length(u @ fixed.T, None, 1e-7)
+        u = unit_length(v @ fixed, None, 1e-7)
+    return (v @ matrix @ u.T)[0, 0], u

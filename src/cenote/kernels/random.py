@@ -1,4 +1,4 @@
-"""Random masks from a counter: a hash of (key, position) that fuses with what uses it."""
+"""Random masks and noise from a counter: a hash of (key, position) that fuses with what uses it."""
 
 from __future__ import annotations
 
@@ -60,8 +60,34 @@ def thin(x: jax.Array, rate: float, words: jax.Array, noise_shape: tuple[int, ..
     """
     if rate >= 1:
         return jnp.zeros_like(x)
-    shape = x.shape if noise_shape is None else noise_shape
-    keep = _bits(words, shape) >= np.uint32(min(round(rate * 2**32), 2**32 - 1))
+    keep = kept(words, rate, x.shape if noise_shape is None else noise_shape)
     # In half precision 1 / (1 - rate) itself would be rounded, and with it the mean of what comes out.
     exact = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     return jnp.where(keep, exact * (1 / (1 - rate)), 0).astype(x.dtype)
+
+
+def kept(words: jax.Array, rate: float, shape: tuple[int, ...]) -> jax.Array:
+    """True with probability ``1 - rate`` at each position, from the words of a key.
+
+    >>> kept(jax.random.key_data(jax.random.key(0)), 0.0, (3,)).tolist()
+    [True, True, True]
+    """
+    return _bits(words, shape) >= np.uint32(min(round(rate * 2**32), 2**32 - 1))
+
+
+def uniform(key: Any, shape: tuple[int, ...]) -> jax.Array:
+    """Numbers between 0 and 1, never either of them, in steps of 2^-23: float32.
+
+    >>> uniform(jax.random.key(0), (2, 3)).shape
+    (2, 3)
+    """
+    return ((bits(key, shape) >> 9).astype(jnp.float32) + 0.5) * np.float32(2.0**-23)
+
+
+def normal(key: Any, shape: tuple[int, ...]) -> jax.Array:
+    """Standard normal numbers, float32: ``sqrt(2) erfinv(2 u - 1)`` of uniform ones, none beyond 5.3.
+
+    >>> normal(jax.random.key(0), (2, 3)).shape
+    (2, 3)
+    """
+    return np.float32(math.sqrt(2)) * jax.lax.erf_inv(2 * uniform(key, shape) - 1)

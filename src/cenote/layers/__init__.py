@@ -5,12 +5,15 @@ from . import (
     attention,
     audio,
     augment,
+    augment_color,
+    augment_geometry,
     augment_mix,
     base,
     basic,
     cells,
     conv,
     conv_lstm,
+    conv_transpose,
     dense,
     discrete,
     dropout,
@@ -34,12 +37,15 @@ from .activation import *  # noqa: F403
 from .attention import *  # noqa: F403
 from .audio import *  # noqa: F403
 from .augment import *  # noqa: F403
+from .augment_color import *  # noqa: F403
+from .augment_geometry import *  # noqa: F403
 from .augment_mix import *  # noqa: F403
 from .base import *  # noqa: F403
 from .basic import *  # noqa: F403
 from .cells import *  # noqa: F403
 from .conv import *  # noqa: F403
 from .conv_lstm import *  # noqa: F403
+from .conv_transpose import *  # noqa: F403
 from .dense import *  # noqa: F403
 from .discrete import *  # noqa: F403
 from .dropout import *  # noqa: F403
@@ -64,12 +70,15 @@ _FAMILIES = (
     attention,
     audio,
     augment,
+    augment_color,
+    augment_geometry,
     augment_mix,
     base,
     basic,
     cells,
     conv,
     conv_lstm,
+    conv_transpose,
     dense,
     discrete,
     dropout,

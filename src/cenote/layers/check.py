@@ -26,10 +26,16 @@ def fraction(layer: Any, name: str, value: Any) -> float:
 
 def pair(layer: Any, name: str, value: Any) -> tuple[int, int]:
     """One size for both axes, or one for each."""
-    values = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
-    if len(values) != 2:
-        raise ValueError(f"{type(layer).__name__} needs {name} to be a whole number or two of them, got {value!r}")
-    return positive(layer, name, values[0]), positive(layer, name, values[1])
+    return sizes(layer, name, value, 2)  # type: ignore[return-value]
+
+
+def sizes(layer: Any, name: str, value: Any, n: int) -> tuple[int, ...]:
+    """One size for all of n axes, or one for each."""
+    values = tuple(value) if isinstance(value, (tuple, list)) else (value,) * n
+    if len(values) != n:
+        several = {1: "", 2: " or two of them", 3: " or three of them"}[n]
+        raise ValueError(f"{type(layer).__name__} needs {name} to be a whole number{several}, got {value!r}")
+    return tuple(positive(layer, name, v) for v in values)
 
 
 def axes(layer: Any, value: Any) -> tuple[int, ...]:
@@ -53,9 +59,9 @@ def inside(layer: Any, axes: tuple[int, ...], shape: tuple[int, ...]) -> list[in
     return found
 
 
-def padding(layer: Any, value: str) -> str:
-    if not isinstance(value, str) or value.lower() not in ("valid", "same"):
-        raise unknown(f"padding of {type(layer).__name__}", value, ["valid", "same"])
+def padding(layer: Any, value: str, known: tuple[str, ...] = ("valid", "same")) -> str:
+    if not isinstance(value, str) or value.lower() not in known:
+        raise unknown(f"padding of {type(layer).__name__}", value, known)
     return value.lower()
 
 
@@ -73,6 +79,30 @@ def rank(layer: Any, x: Any, wanted: int, axes: str, hint: str = "") -> None:
         raise ValueError(
             f"{type(layer).__name__} takes {axes}, {wanted} axes, but the input has shape {jnp.shape(x)}"
             + (f": {hint}" if hint else "")
+        )
+
+
+_SPACES = {
+    1: ("sequence", "(batch, time, channel)", "layers.Reshape((time, 1))"),
+    2: ("picture", "(batch, height, width, channel)", "layers.Reshape((height, width, 1))"),
+    3: ("volume", "(batch, depth, height, width, channel)", "layers.Reshape((depth, height, width, 1))"),
+}
+
+
+def space(layer: Any, x: Any, n: int) -> Any:
+    """An input with n axes between batch and channel, as floats."""
+    x = floating(x)
+    _, axes, reshape = _SPACES[n]
+    rank(layer, x, n + 2, axes, f"add a channel axis, {reshape}")
+    return x
+
+
+def room(layer: Any, what: str, window: tuple[int, ...], size: tuple[int, ...], reach: tuple[int, ...] | None = None) -> None:
+    """A window that fits into the input; ``reach`` is its size with holes, where it has some."""
+    if any(n < k for n, k in zip(size, reach or window, strict=True)):
+        raise ValueError(
+            f"{type(layer).__name__} with a {what} of {window} finds no room in a {_SPACES[len(size)][0]} of {size}: use "
+            f"padding='same', or fewer pooling layers before it"
         )
 
 

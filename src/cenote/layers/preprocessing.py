@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..core import Module, Node, current_call
+from ..kernels.categories import encode
 from .base import Layer
-from .check import axes, floating, inside
+from .check import axes, floating, inside, positive
+from .vocabulary import output_mode as known_mode
 
-__all__ = ["Normalization", "Rescaling"]
+__all__ = ["Discretization", "Normalization", "Rescaling"]
 
 
 class Rescaling(Layer):
@@ -47,7 +52,16 @@ def _numbers(layer: Any, name: str, value: Any) -> np.ndarray:
     return found
 
 
-class Normalization(Layer):
+class _Adapted(Layer):
+    """What it has learned is state, and complete without data of the model's: called by itself, it needs no build before."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if not self._weights and current_call() is None and not any(isinstance(a, (Node, jax.core.Tracer)) for a in args):
+            self.build(*args)
+        return super().__call__(*args, **kwargs)
+
+
+class Normalization(_Adapted):
     """Mean 0 and variance 1 for each feature: ``y = (x - mean) / sqrt(variance)``.
 
     The statistics come from ``adapt(data)``, or are given as ``mean`` and ``variance``. ``axis`` names the axes that keep their
@@ -59,7 +73,7 @@ class Normalization(Layer):
     >>> import numpy as np
     >>> layer = Normalization()
     >>> layer.adapt(np.array([[1.0], [3.0]]))
-    >>> layer.build(np.zeros((1, 1)))(np.array([[5.0]])).tolist()
+    >>> layer(np.array([[5.0]])).tolist()
     [[3.0]]
     """
 
@@ -140,6 +154,108 @@ class Normalization(Layer):
                 f"Normalization has statistics of shape {found.shape}, but axis={self.axis} of its input has shape {shape}: "
                 f"adapt it to data like the input"
             ) from None
+
+
+class Discretization(_Adapted):
+    """The bin of each number: ``bin_boundaries=[0, 1]`` makes the bins below 0, from 0 to below 1, and from 1 up.
+
+    The boundaries are given, or ``num_bins`` and ``adapt(data)`` find those of equally filled bins. ``epsilon``: data are
+    summed up by 1 / epsilon quantiles of each batch, merged by interpolation. ``output_mode``: ``int``, ``one_hot``,
+    ``multi_hot``, ``count`` (see `CategoryEncoding`). NaN falls into the last bin. Numbers are compared in float32.
+    Shapes: (...) -> (...), or vectors as of `CategoryEncoding`.
+    Raises: ValueError when it is used before ``adapt``, and for data with NaN or infinity.
+
+    >>> import numpy as np
+    >>> x = np.array([[-1.5, 1.0, 3.4, 0.5], [0.0, 3.0, 1.3, 0.0]])
+    >>> Discretization([0.0, 1.0, 2.0])(x).tolist()
+    [[0, 2, 3, 1], [1, 3, 2, 1]]
+    """
+
+    def __init__(
+        self,
+        bin_boundaries: Any = None,
+        num_bins: int | None = None,
+        epsilon: float = 0.01,
+        output_mode: str = "int",
+        sparse: bool = False,
+        dtype: Any = None,
+        name: str | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(name=name, dtype=dtype, **options)
+        if (bin_boundaries is None) == (num_bins is None):
+            both = "neither" if num_bins is None else "both"
+            raise ValueError(f"Discretization takes bin_boundaries, or num_bins and then adapt(data); got {both}")
+        if not 0 < epsilon <= 1:
+            raise ValueError(f"Discretization needs epsilon above 0 and at most 1, got {epsilon!r}")
+        self.num_bins = None if num_bins is None else positive(self, "num_bins", num_bins)
+        self.epsilon = float(epsilon)
+        self.output_mode = known_mode(self, output_mode, ("int", "one_hot", "multi_hot", "count"), sparse)
+        self._boundaries = None
+        if bin_boundaries is not None:
+            self._boundaries = _numbers(self, "bin_boundaries", bin_boundaries).astype("float32")
+            if self._boundaries.ndim != 1 or not (np.diff(self._boundaries) >= 0).all():
+                raise ValueError(f"Discretization needs bin_boundaries in one row and in order, got {bin_boundaries!r}")
+
+    @property
+    def bin_boundaries(self) -> list[float] | None:
+        return None if self._boundaries is None else self._boundaries.tolist()
+
+    def adapt(self, data: Any, steps: int | None = None) -> None:
+        """Find the boundaries between equally filled bins: of an array, or of an iterable of batches (``steps`` of them)."""
+        if self.num_bins is None:
+            raise ValueError("Discretization was given its bin_boundaries: say num_bins instead to find them by adapt(data)")
+        summary = np.zeros((2, 0), "float32")
+        numbers = isinstance(data, list) and data and np.ndim(data[0]) == 0
+        for batch in [data] if hasattr(data, "shape") or numbers else itertools.islice(data, steps):
+            try:
+                values = np.asarray(batch, "float32").ravel()
+            except (TypeError, ValueError):
+                raise ValueError("Discretization.adapt takes numbers: for words there is StringLookup") from None
+            if not np.isfinite(values).all():
+                raise ValueError(
+                    f"Discretization.adapt found {values[~np.isfinite(values)][0]} at position "
+                    f"{np.flatnonzero(~np.isfinite(values))[0]}: fill or drop such values first"
+                )
+            summary = _merged(summary, _summary(values, self.epsilon), self.epsilon)
+        if not summary.size:
+            raise ValueError("Discretization.adapt was given no data")
+        self._boundaries = _compressed(summary, 1 / self.num_bins)[0, :-1].astype("float32")
+        self._constructor = ((), {**self.arguments(), "num_bins": None, "bin_boundaries": self._boundaries})
+        Module._changes += 1
+        if self._arrays:
+            self._arrays["boundaries"] = jnp.asarray(self._boundaries)
+            self._weights["boundaries"] = replace(self._weights["boundaries"], shape=self._boundaries.shape)
+
+    def forward(self, x: Any) -> jax.Array:
+        if self._boundaries is None:
+            raise ValueError("Discretization has no boundaries yet: call adapt(data) first, or give bin_boundaries=")
+        boundaries = self.state("boundaries", self._boundaries.shape, lambda *_: jnp.asarray(self._boundaries))
+        bins = jnp.searchsorted(boundaries, jnp.asarray(x, jnp.float32), side="right").astype(jnp.int32)
+        return bins if self.output_mode == "int" else encode(bins, self.output_mode, len(boundaries) + 1)
+
+
+def _summary(values: np.ndarray, epsilon: float) -> np.ndarray:
+    """About 1 / epsilon of the values at equal distances in their order, and how many each stands for."""
+    step = max(values.size * epsilon, 1)
+    found = np.sort(values)[int(step - 1) :: int(step)]
+    return np.stack([found, np.full_like(found, step)])
+
+
+def _merged(a: np.ndarray, b: np.ndarray, epsilon: float) -> np.ndarray:
+    both = np.concatenate([b, a], 1)
+    return _compressed(both[:, np.argsort(both[0])], epsilon)
+
+
+def _compressed(summary: np.ndarray, epsilon: float) -> np.ndarray:
+    """A summary of 1 / epsilon values, between the given ones by interpolation; one that is as short stays as it is."""
+    if summary.shape[1] * epsilon < 1:
+        return summary
+    wanted = epsilon + np.arange(0.0, 1.0, epsilon)
+    total = summary[1].cumsum()
+    values = np.interp(wanted, total / total[-1], summary[0])
+    counts = np.interp(wanted, total / total[-1], total)
+    return np.stack([values, np.diff(counts, prepend=0)]).astype("float32")
 
 
 _PIECE = 1 << 22  # numbers that `adapt` holds in double precision at a time
