@@ -11,10 +11,11 @@ import scipy.fft
 import scipy.signal
 
 sys.path.insert(0, str(Path(__file__).parent))
+from parity import compare, draw, keras
+
 import cenote as cn
 from cenote import layers
 from cenote.kernels.spectrum import frames, mel_bank, window_of
-from parity import compare, draw, keras
 
 SMALL = {"fft_length": 32, "sequence_stride": 10, "num_mel_bins": 6, "sampling_rate": 1000}
 

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
+from parity import draw, keras
+
 import cenote as cn
 from cenote import layers
-from parity import draw, keras
 
 K = keras.layers
 RNG = np.random.default_rng(0)

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
+from parity import keras
+
 import cenote as cn
 from cenote import layers
-from parity import keras
 
 STORED = json.loads((Path(__file__).parents[1] / "parity" / "preprocessing.json").read_text(encoding="utf-8"))
 X = np.array([[-1.0, 0.0, 0.1, 0.8, 1.2], [np.nan, 0.5, np.inf, -np.inf, 0.49999]], "float32")

@@ -17,15 +17,6 @@ from .base import Layer
 from .check import floating, positive
 
 __all__ = ["AugMix", "CutMix", "MixUp", "RandAugment", "RandomErasing", "SpecAugment"]
-    "AugMix",
-    "CutMix",
-    "MixUp",
-    "RandAugment",
-    "RandomErasing",
-    "SpecAugment",
-    *color.__all__,
-    *geometry.__all__,
-]
 
 
 def _blend(layer: Any, what: str, y: jax.Array, weight: jax.Array, order: jax.Array) -> jax.Array:
