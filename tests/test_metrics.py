@@ -22,6 +22,7 @@ ONE_HOT = np.eye(6, dtype="float32")[LABELS]
 BITS = (SCORES + RNG.normal(size=SCORES.shape) > 0.5).astype("float32")
 REAL = RNG.normal(size=SCORES.shape).astype("float32")
 WEIGHTS = RNG.uniform(size=(BATCHES, 8)).astype("float32")
+SHARES = np.asarray(jax.nn.softmax(REAL))
 SAME = RNG.integers(0, 3, (BATCHES, 8, 6)).astype("float32")
 
 CASES = [
@@ -64,15 +65,51 @@ CASES = [
     ("Recall", {}, BITS[..., 0], SCORES[..., 0]),
     ("Recall", {"top_k": 3, "class_id": 2}, BITS, SCORES),
     ("Recall", {"thresholds": [0.1, 0.5, 0.9]}, BITS, SCORES),
+    ("AUC", {"curve": "PRGAIN"}, BITS, SCORES),
+    ("AUC", {"multi_label": True}, BITS, SCORES),
+    ("TruePositives", {}, BITS, SCORES),
+    ("TrueNegatives", {"thresholds": [0.2, 0.6]}, BITS, SCORES),
+    ("FalsePositives", {"thresholds": 0.3}, BITS[..., 0], SCORES[..., :1]),
+    ("FalseNegatives", {}, BITS, SCORES),
+    ("SensitivityAtSpecificity", {"specificity": 0.6}, BITS, SCORES),
+    ("SpecificityAtSensitivity", {"sensitivity": 0.6, "num_thresholds": 20}, BITS, SCORES),
+    ("PrecisionAtRecall", {"recall": 0.7, "class_id": 2}, BITS, SCORES),
+    ("RecallAtPrecision", {"precision": 0.55}, BITS, SCORES),
+    ("RecallAtPrecision", {"precision": 0.3, "num_thresholds": 1}, BITS, SCORES),
+    ("F1Score", {}, ONE_HOT, SCORES),
+    ("F1Score", {"average": "weighted"}, ONE_HOT, SCORES),
+    ("F1Score", {"average": "micro", "threshold": 0.4}, BITS, SCORES),
+    ("FBetaScore", {"average": "macro", "beta": 2.0, "threshold": 0.6}, BITS, SCORES),
+    ("IoU", {"num_classes": 6, "target_class_ids": [1, 4], "dtype": "float32"}, LABELS, LABELS[::-1]),
+    ("BinaryIoU", {"threshold": 0.4, "dtype": "float32"}, BITS[..., 0], SCORES[..., 0]),
+    ("BinaryIoU", {"target_class_ids": [1], "dtype": "float32"}, BITS[..., 0], SCORES[..., 0]),
+    ("MeanIoU", {"num_classes": 6, "ignore_class": 2, "dtype": "float32"}, LABELS, LABELS[::-1]),
+    ("MeanIoU", {"num_classes": 6, "sparse_y_pred": False, "dtype": "float32"}, LABELS, SCORES),
+    ("OneHotIoU", {"num_classes": 6, "target_class_ids": [0, 3], "dtype": "float32"}, ONE_HOT, SCORES),
+    ("OneHotMeanIoU", {"num_classes": 6, "dtype": "float32"}, ONE_HOT, SCORES),
+    ("R2Score", {}, REAL, SCORES),
+    ("R2Score", {"class_aggregation": None}, REAL, SCORES),
+    ("R2Score", {"class_aggregation": "variance_weighted_average", "num_regressors": 3}, REAL, SCORES),
+    ("PearsonCorrelation", {}, REAL, SCORES),
+    ("ConcordanceCorrelation", {}, REAL, SCORES),
+    ("Hinge", {}, BITS, SCORES),
+    ("SquaredHinge", {}, BITS, SCORES),
+    ("CategoricalHinge", {}, ONE_HOT, SCORES),
+    ("KLDivergence", {}, SHARES, SCORES),
+    ("Poisson", {}, SHARES, SCORES),
+    ("LogCoshError", {}, REAL, SCORES),
 ]
 
 
-@pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
-@pytest.mark.parametrize(
-    ("name", "options", "y_true", "y_pred"), CASES, ids=lambda v: str(v) if isinstance(v, (str, dict)) else ""
-)
-def test_values_over_batches_are_those_of_keras(name, options, y_true, y_pred, weighted):
+# Each case with weights, and the first of each metric without.
+FIRST = {case[0]: i for i, case in reversed(list(enumerate(CASES)))}
+GRID = [(i, True) for i in range(len(CASES))] + [(i, False) for i in FIRST.values()]
+
+
+@pytest.mark.parametrize(("case", "weighted"), GRID, ids=[f"{CASES[i][0]}-{CASES[i][1]}-{w}" for i, w in GRID])
+def test_values_over_batches_are_those_of_keras(case, weighted):
     keras = pytest.importorskip("keras")
+    name, options, y_true, y_pred = CASES[case]
     ours, theirs = getattr(metrics, name)(**options), getattr(keras.metrics, name)(**options)
     for i in range(BATCHES):
         weights = WEIGHTS[i] if weighted else None
@@ -239,7 +276,7 @@ def test_messages(metric, y_true, y_pred, says):
 def test_bad_arguments():
     with pytest.raises(ValueError, match="unknown curve 'RC'"):
         metrics.AUC(curve="RC")
-    with pytest.raises(ValueError, match="needs num_labels"):
-        metrics.AUC(multi_label=True)
+    with pytest.raises(ValueError, match="number of columns is not known before the first batch"):
+        metrics.AUC(multi_label=True).init()
     with pytest.raises(ValueError, match="class_id=7 is no class"):
         metrics.Precision(class_id=7)(BITS[0], SCORES[0])

@@ -39,6 +39,7 @@ WRONG = [
     (lambda: layers.LSTM(3, dropout=2), "LSTM needs dropout"),
     (lambda: layers.GRU(-1), "units"),
     (lambda: layers.MultiHeadAttention(0, 2), "num_heads"),
+    (lambda: layers.MultiHeadAttention(2, 2, attention_axes=(0,)), "attention_axes"),
 ]
 
 

@@ -570,3 +570,17 @@ def test_dicts_tuples_and_frames_of_inputs():
         assert model.predict(x).shape == (70, 1)
     with pytest.raises(ValueError, match=r"2 inputs \(a, b\), but 1 arrays"):
         model.predict(X)
+
+
+def test_metrics_come_in_the_order_they_were_given():
+    x = cn.Input((3,))
+    model = cn.Model(x, {"b": layers.Dense(1)(x), "a": layers.Dense(1)(x)})
+    model.compile("sgd", "mse", metrics={"a": ["mse", "mae"], "b": ["mape"]})
+    inputs, targets = np.ones((40, 3), "float32"), np.ones((40, 1), "float32")
+    said = model.fit(inputs, {"a": targets, "b": targets}, epochs=3, verbose=0).history
+    assert list(said) == ["loss", "a_loss", "b_loss", "a_mse", "a_mae", "b_mape"]
+    single = cn.Sequential([layers.Dense(1)])
+    single.compile("sgd", "mse", metrics=["mse", "mae"])
+    assert list(single.fit(inputs, targets, epochs=60, verbose=0).history) == ["loss", "mse", "mae"]
+    loss, mse, mae = single.evaluate(inputs, 2 * targets, verbose=0)
+    assert mse == loss and abs(mae - np.sqrt(mse)) < 1e-3

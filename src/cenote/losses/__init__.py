@@ -1,7 +1,9 @@
 """Losses: what training makes smaller.
 
 Functions (``mean_squared_error(y_true, y_pred)``) give one value per example; classes (``MeanSquaredError()``) reduce
-them to a scalar, with weights; `get` finds either by name.
+them to a scalar, with weights; `get` finds either by name. Beside Keras's there are PyTorch's and those of contrastive
+learning, in Keras's order of arguments: a loss of several vectors takes one prediction that stacks them along axis 1, as
+(batch, 2, features), or a tuple of them; PyTorch's ``weight`` is ``class_weights``, its ``ignore_index`` ``ignore_class``.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from cenote.core.configurable import resolve, tidy
+from cenote.core.configurable import plain, resolve, tidy
 
 from .base import FunctionLoss, Loss, spread
 from .classes import (
@@ -26,8 +28,34 @@ from .classes import (
     MeanSquaredError,
     MeanSquaredLogarithmicError,
     Poisson,
+    SmoothL1,
     SparseCategoricalCrossentropy,
     SquaredHinge,
+)
+from .embedding import (
+    Circle,
+    Contrastive,
+    CosineEmbedding,
+    InfoNCE,
+    NTXent,
+    SupervisedContrastive,
+    TripletMargin,
+    circle,
+    contrastive,
+    cosine_embedding,
+    info_nce,
+    nt_xent,
+    pairwise_distance,
+    supervised_contrastive,
+    triplet_margin,
+)
+from .focal import (
+    BinaryFocalCrossentropy,
+    CategoricalFocalCrossentropy,
+    CategoricalGeneralizedCrossEntropy,
+    binary_focal_crossentropy,
+    categorical_focal_crossentropy,
+    categorical_generalized_cross_entropy,
 )
 from .functions import (
     binary_crossentropy,
@@ -43,8 +71,39 @@ from .functions import (
     mean_squared_error,
     mean_squared_logarithmic_error,
     poisson,
+    smooth_l1,
     sparse_categorical_crossentropy,
     squared_hinge,
+)
+from .likelihood import (
+    GaussianNLL,
+    PoissonNLL,
+    gaussian_nll,
+    poisson_nll,
+)
+from .margins import (
+    HingeEmbedding,
+    MarginRanking,
+    MultiLabelMargin,
+    MultiLabelSoftMargin,
+    MultiMargin,
+    SoftMargin,
+    hinge_embedding,
+    margin_ranking,
+    multi_label_margin,
+    multi_label_soft_margin,
+    multi_margin,
+    soft_margin,
+)
+from .overlap import (
+    Dice,
+    Tversky,
+    dice,
+    tversky,
+)
+from .sequence import (
+    CTC,
+    ctc,
 )
 
 CLASSES: tuple[type[FunctionLoss], ...] = (
@@ -63,6 +122,28 @@ CLASSES: tuple[type[FunctionLoss], ...] = (
     Hinge,
     SquaredHinge,
     CategoricalHinge,
+    SmoothL1,
+    Circle,
+    Contrastive,
+    CosineEmbedding,
+    InfoNCE,
+    NTXent,
+    SupervisedContrastive,
+    TripletMargin,
+    BinaryFocalCrossentropy,
+    CategoricalFocalCrossentropy,
+    CategoricalGeneralizedCrossEntropy,
+    GaussianNLL,
+    PoissonNLL,
+    HingeEmbedding,
+    MarginRanking,
+    MultiLabelMargin,
+    MultiLabelSoftMargin,
+    MultiMargin,
+    SoftMargin,
+    Dice,
+    Tversky,
+    CTC,
 )
 
 # Every loss under the name of its function (and so of its class), and as people shorten them.
@@ -131,47 +212,108 @@ def kind_of_target(target_shape: tuple, output_shape: tuple) -> str:
     return "categorical"
 
 
+def serialize(loss: Any) -> dict[str, Any]:
+    """A loss as plain values, as Keras calls it.
+
+    >>> deserialize(serialize(Huber(2.0))).options
+    {'delta': 2.0}
+    """
+    return plain(get(loss))
+
+
+def deserialize(config: Any, custom_objects: Mapping[str, Any] | None = None) -> Loss | None:
+    """The loss that `serialize` wrote down; ``custom_objects`` are your own by name."""
+    return get(config, custom_objects)
+
+
 __all__ = [
     "CLASSES",
+    "CTC",
     "FUNCTIONS",
     "NAMES",
     "BinaryCrossentropy",
+    "BinaryFocalCrossentropy",
     "CategoricalCrossentropy",
+    "CategoricalFocalCrossentropy",
+    "CategoricalGeneralizedCrossEntropy",
     "CategoricalHinge",
+    "Circle",
+    "Contrastive",
+    "CosineEmbedding",
     "CosineSimilarity",
+    "Dice",
     "FunctionLoss",
+    "GaussianNLL",
     "Hinge",
+    "HingeEmbedding",
     "Huber",
+    "InfoNCE",
     "KLDivergence",
     "LogCosh",
     "Loss",
+    "MarginRanking",
     "MeanAbsoluteError",
     "MeanAbsolutePercentageError",
     "MeanSquaredError",
     "MeanSquaredLogarithmicError",
+    "MultiLabelMargin",
+    "MultiLabelSoftMargin",
+    "MultiMargin",
+    "NTXent",
     "Poisson",
+    "PoissonNLL",
+    "SmoothL1",
+    "SoftMargin",
     "SparseCategoricalCrossentropy",
     "SquaredHinge",
+    "SupervisedContrastive",
+    "TripletMargin",
+    "Tversky",
     "binary_crossentropy",
+    "binary_focal_crossentropy",
     "categorical_crossentropy",
+    "categorical_focal_crossentropy",
+    "categorical_generalized_cross_entropy",
     "categorical_hinge",
+    "circle",
+    "contrastive",
+    "cosine_embedding",
     "cosine_similarity",
+    "ctc",
+    "deserialize",
+    "dice",
+    "gaussian_nll",
     "get",
     "hinge",
+    "hinge_embedding",
     "huber",
+    "info_nce",
     "kind_of_target",
     "kl_divergence",
     "log_cosh",
     "mae",
     "mape",
+    "margin_ranking",
     "mean_absolute_error",
     "mean_absolute_percentage_error",
     "mean_squared_error",
     "mean_squared_logarithmic_error",
     "mse",
     "msle",
+    "multi_label_margin",
+    "multi_label_soft_margin",
+    "multi_margin",
+    "nt_xent",
+    "pairwise_distance",
     "poisson",
+    "poisson_nll",
+    "serialize",
+    "smooth_l1",
+    "soft_margin",
     "sparse_categorical_crossentropy",
     "spread",
     "squared_hinge",
+    "supervised_contrastive",
+    "triplet_margin",
+    "tversky",
 ]

@@ -20,8 +20,9 @@ class Loss(Configurable):
     """Base of losses: write ``call(y_true, y_pred)``, one value per example, and the weighted mean is done here.
 
     ``reduction``: "sum_over_batch_size" or "mean" divide the weighted sum by the number of values;
-    "mean_with_sample_weight" by the sum of the weights; "sum" does not divide; "none" (or None) gives weighted values.
-    Masked positions (the "mask" an output carries) count neither above nor below.
+    "mean_with_sample_weight" by the sum of the weights (those of classes included, as PyTorch's mean does); "sum" does not
+    divide; "none" (or None) gives weighted values. Masked positions (the "mask" an output carries) count neither above
+    nor below. ``dtype`` is Keras's and must be None or "float32": losses are always summed in 32 bits or more.
 
     >>> class Distance(Loss):
     ...     def call(self, y_true, y_pred):
@@ -37,7 +38,8 @@ class Loss(Configurable):
         super().__init_subclass__(**kwargs)
         cls.name = snake(cls.__name__)
 
-    def __init__(self, name: str | None = None, reduction: str | None = "sum_over_batch_size"):
+    def __init__(self, name: str | None = None, reduction: str | None = "sum_over_batch_size", dtype: Any = None):
+        check_dtype(self, dtype)
         self.name = name or type(self).name
         self.reduction = reduction or "none"
         if self.reduction not in REDUCTIONS:
@@ -55,6 +57,14 @@ class Loss(Configurable):
         """Which values count, or None for all: by default what the "mask" of the output says."""
         return annotation(y_pred, "mask")
 
+    def of_batch(self, y_true: Any, y_pred: Any, valid: Any) -> tuple[jax.Array, Any]:
+        """The values of a batch and which of them count. A loss that compares examples with each other keeps padding out."""
+        return self.values(y_true, y_pred), valid
+
+    def own_weights(self, y_true: Any, y_pred: Any) -> Any:
+        """What the loss itself weighs each value with (by its class); the values are already multiplied with it."""
+        return None
+
     def totals(self, y_true: Any, y_pred: Any, sample_weight: Any = None, valid: Any = None) -> tuple[jax.Array, jax.Array]:
         """The weighted sum of the values, and what to divide it by: both add up over batches.
 
@@ -67,8 +77,12 @@ class Loss(Configurable):
         """
         values, weights, counted = self._weighted(y_true, y_pred, sample_weight, valid)
         total = jnp.sum(values if weights is None else values * weights)
-        if self.reduction == "mean_with_sample_weight" and weights is not None:
-            return total, jnp.sum(weights)
+        if self.reduction == "mean_with_sample_weight":
+            own = self.own_weights(y_true, y_pred)
+            if own is not None:
+                weights = own if weights is None else own * weights
+            if weights is not None:
+                return total, jnp.sum(weights)
         return total, jnp.asarray(values.size, values.dtype) if counted is None else jnp.sum(counted)
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> jax.Array:
@@ -81,8 +95,10 @@ class Loss(Configurable):
 
     def _weighted(self, y_true: Any, y_pred: Any, sample_weight: Any, valid: Any) -> tuple[jax.Array, Any, Any]:
         """Values, weights (mask and padding in them) and what counts, all of one shape; None stands for ones."""
-        values = self.values(y_true, y_pred)
+        values, valid = self.of_batch(y_true, y_pred, valid)
         if values.ndim == 0:  # a loss that takes its own mean: each example then has that value
+            if sample_weight is None and self.reduction in ("sum", "none"):
+                return values, None, None  # nothing is left to add up
             values = jnp.broadcast_to(values, np.shape(y_pred)[:1])
         counted = None
         mask = self.mask(y_true, y_pred)
@@ -100,6 +116,18 @@ class Loss(Configurable):
             # What is masked may be NaN or infinite, and zero times that would still be NaN.
             values = jnp.where(counted != 0, values, 0)
         return values, weights, counted
+
+
+def check_dtype(owner: Any, dtype: Any) -> None:
+    """Keras's ``dtype`` argument, of which only the default is there.
+
+    Raises: ValueError for any other.
+    """
+    if getattr(dtype, "name", dtype) not in (None, "float32"):
+        raise ValueError(
+            f"{type(owner).__name__}(dtype={dtype!r}): sums are kept in float32 here, and precision is a policy of the whole "
+            f"model: leave dtype out, and use model.compile(precision='mixed_bfloat16')"
+        )
 
 
 def spread(weights: Any, values: jax.Array, where: str) -> jax.Array:
@@ -134,6 +162,7 @@ class FunctionLoss(Loss):
         function: Callable | None = None,
         reduction: str | None = "sum_over_batch_size",
         name: str | None = None,
+        dtype: Any = None,
         **options: Any,
     ):
         if function is not None:
@@ -141,7 +170,7 @@ class FunctionLoss(Loss):
         elif not hasattr(self, "function"):
             raise TypeError("FunctionLoss needs a function: FunctionLoss(lambda y_true, y_pred: ...)")
         self.options = options
-        super().__init__(name or getattr(self.function, "__name__", None), reduction)
+        super().__init__(name or getattr(self.function, "__name__", None), reduction, dtype)
 
     def call(self, y_true: Any, y_pred: Any) -> jax.Array:
         return self.function(y_true, y_pred, **self.options)

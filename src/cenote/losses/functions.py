@@ -67,7 +67,7 @@ def _mismatch(true: tuple[int, ...], pred: tuple[int, ...], where: str, sparse: 
     return text + f"Give targets of shape {pred}, or change the last layers of the model to give {true}."
 
 
-def _logits(y_pred: Any, from_logits: bool, link: str) -> Any:
+def logits_of(y_pred: Any, from_logits: bool, link: str) -> Any:
     """The logits of a prediction, if it is or carries those of this link (softmax or sigmoid)."""
     linked = annotation(y_pred, "link") == link
     if from_logits and linked:
@@ -77,6 +77,42 @@ def _logits(y_pred: Any, from_logits: bool, link: str) -> Any:
             stacklevel=4,
         )
     return y_pred if from_logits else annotation(y_pred, "logits") if linked else None
+
+
+def parts(y_pred: Any, count: int, where: str, names: str) -> list[jax.Array]:
+    """The arrays that one prediction is made of: a tuple of them, or one array that stacks them along axis 1.
+
+    Raises: ValueError for another number of parts, or parts of different shapes.
+
+    >>> [a.shape for a in parts(jnp.zeros((4, 2, 8)), 2, "info_nce", "query, key")]
+    [(4, 8), (4, 8)]
+    """
+    if isinstance(y_pred, tuple):
+        found = [real(part) for part in y_pred]
+        shape, fits = tuple(part.shape for part in found), len({part.shape for part in found}) == 1
+    else:
+        stacked = real(y_pred)
+        shape, fits = stacked.shape, stacked.ndim >= 2
+        found = [stacked[:, i] for i in range(stacked.shape[1])] if fits else []
+    if not fits or len(found) != count:
+        raise ValueError(
+            f"{where}: predictions of shape {shape} are not {count} parts ({names}): stack them, as "
+            f"jnp.stack([{names}], axis=1) or layers that end in (batch, {count}, ...), or give a tuple"
+        )
+    return found
+
+
+def by_class(class_weights: Any, classes: int, where: str) -> jax.Array:
+    """One weight a class, as float32.
+
+    Raises: ValueError for another number of weights.
+    """
+    weights = jnp.asarray(class_weights, jnp.float32)
+    if weights.shape != (classes,):
+        raise ValueError(
+            f"{where}: class_weights has shape {weights.shape}, but there are {classes} classes: give one for each"
+        )
+    return weights
 
 
 def averaged(elements: Callable) -> Callable:
@@ -146,6 +182,23 @@ def huber(y_true: Any, y_pred: Any, delta: float = 1.0) -> jax.Array:
 
 
 @averaged
+def smooth_l1(y_true: Any, y_pred: Any, beta: float = 1.0) -> jax.Array:
+    """``e^2 / (2 beta)`` for errors below beta and ``|e| - beta / 2`` beyond, mean over the last axis: Huber's over beta.
+
+    Source: Girshick 2015, ICCV (Fast R-CNN).
+
+    >>> smooth_l1([[0.0, 0.0]], [[1.0, 3.0]], beta=2.0).tolist()
+    [1.125]
+    """
+    y_true, y_pred = pair(y_true, y_pred, "smooth_l1")
+    size = jnp.abs(y_pred - y_true)
+    if beta == 0:
+        return size
+    near = jnp.minimum(size, beta)
+    return near * (size - 0.5 * near) / beta
+
+
+@averaged
 def log_cosh(y_true: Any, y_pred: Any) -> jax.Array:
     """``mean(log(cosh(y_pred - y_true)))`` over the last axis, without overflow."""
     y_true, y_pred = pair(y_true, y_pred, "log_cosh")
@@ -188,38 +241,50 @@ def poisson(y_true: Any, y_pred: Any) -> jax.Array:
 
 
 @averaged
-def binary_crossentropy(y_true: Any, y_pred: Any, from_logits: bool = False, label_smoothing: float = 0.0) -> jax.Array:
-    """``-mean(y log(p) + (1 - y) log(1 - p))`` over the last axis, for targets y in [0, 1] and a probability for each.
+def binary_crossentropy(
+    y_true: Any, y_pred: Any, from_logits: bool = False, label_smoothing: float = 0.0, pos_weight: Any = None
+) -> jax.Array:
+    """``-mean(w y log(p) + (1 - y) log(1 - p))`` over the last axis, for targets y in [0, 1] and a probability for each.
 
     ``from_logits``: predictions are x with p = sigmoid(x). ``label_smoothing`` s: targets become y (1 - s) + s / 2.
+    ``pos_weight`` w (PyTorch's; 1 without it): what a yes counts, one number or one for each column.
 
     >>> binary_crossentropy([[1.0]], [[0.0]], from_logits=True).tolist()
     [0.693147...]
     """
-    logits = _logits(y_pred, from_logits, "sigmoid")
+    logits = logits_of(y_pred, from_logits, "sigmoid")
     y_true, y = pair(y_true, y_pred if logits is None else logits, "binary_crossentropy")
     if label_smoothing:
         y_true = y_true * (1 - label_smoothing) + 0.5 * label_smoothing
+    positive = y_true if pos_weight is None else y_true * jnp.asarray(pos_weight, y.dtype)
     if logits is None:
         p = jnp.clip(y, EPSILON, 1 - EPSILON)
-        return -(y_true * jnp.log(p) + (1 - y_true) * jnp.log(1 - p))
+        return -(positive * jnp.log(p) + (1 - y_true) * jnp.log(1 - p))
+    if pos_weight is not None:
+        return positive * jax.nn.softplus(-y) + (1 - y_true) * jax.nn.softplus(y)
     # softplus(x) - x y, with the large parts taken out of the logarithm
     return jax.nn.relu(y) - y * y_true + jnp.log1p(jnp.exp(-jnp.abs(y)))
 
 
 @graph_function
 def categorical_crossentropy(
-    y_true: Any, y_pred: Any, from_logits: bool = False, label_smoothing: float = 0.0, axis: int = -1
+    y_true: Any,
+    y_pred: Any,
+    from_logits: bool = False,
+    label_smoothing: float = 0.0,
+    axis: int = -1,
+    class_weights: Any = None,
 ) -> jax.Array:
-    """``-sum(y log(p))`` over the class axis, for targets y that are one-hot or probabilities.
+    """``-sum(w y log(p))`` over the class axis, for targets y that are one-hot or probabilities.
 
     ``from_logits``: predictions are x with p = softmax(x). ``label_smoothing`` s: y becomes y (1 - s) + s / classes.
+    ``class_weights`` w (PyTorch's ``weight``; 1 without it): what each class counts.
     Raises: ValueError unless targets and predictions have the same shape.
 
     >>> categorical_crossentropy([[0.0, 1.0]], [[0.5, 0.5]]).tolist()
     [0.693147...]
     """
-    logits = _logits(y_pred, from_logits, "softmax")
+    logits = logits_of(y_pred, from_logits, "softmax")
     y = real(y_pred if logits is None else logits)
     y_true = jnp.asarray(y_true).astype(y.dtype)
     if y_true.shape != y.shape:
@@ -227,16 +292,30 @@ def categorical_crossentropy(
     if label_smoothing:
         y_true = y_true * (1 - label_smoothing) + label_smoothing / y.shape[axis]
     log_p = _log_clipped(y, axis) if logits is None else jax.nn.log_softmax(y, axis=axis)
+    if class_weights is not None:
+        log_p = log_p * along(by_class(class_weights, y.shape[axis], "categorical_crossentropy"), axis, y.ndim)
     return -jnp.sum(y_true * log_p, axis=axis)
+
+
+def along(weights: jax.Array, axis: int, ndim: int) -> jax.Array:
+    """Weights by class, shaped so that they multiply an array whose classes lie on this axis."""
+    return weights.reshape([-1 if i == axis % ndim else 1 for i in range(ndim)])
 
 
 @graph_function
 def sparse_categorical_crossentropy(
-    y_true: Any, y_pred: Any, from_logits: bool = False, ignore_class: int | None = None, axis: int = -1
+    y_true: Any,
+    y_pred: Any,
+    from_logits: bool = False,
+    ignore_class: int | None = None,
+    axis: int = -1,
+    label_smoothing: float = 0.0,
+    class_weights: Any = None,
 ) -> jax.Array:
-    """``-log(p[y])`` for targets y that are class numbers from 0.
+    """``-w[y] log(p[y])`` for targets y that are class numbers from 0.
 
-    ``from_logits``: predictions are x with p = softmax(x). Examples of ``ignore_class`` give 0.
+    ``from_logits``: predictions are x with p = softmax(x). Examples of ``ignore_class`` (PyTorch's ``ignore_index``) give 0.
+    ``label_smoothing`` and ``class_weights`` (w): as in `categorical_crossentropy` and in PyTorch.
     Shapes: y_true (batch, ...), y_pred (batch, ..., classes).
     Raises: TypeError for targets that are not whole numbers; ValueError for shapes that do not fit, and for a label
     that is no class (in compiled code, where values cannot be looked at, such targets give NaN).
@@ -244,14 +323,20 @@ def sparse_categorical_crossentropy(
     >>> sparse_categorical_crossentropy([1], [[0.5, 0.5]]).tolist()
     [0.693147...]
     """
-    logits = _logits(y_pred, from_logits, "softmax")
+    logits = logits_of(y_pred, from_logits, "softmax")
     y = real(y_pred if logits is None else logits)
     labels = class_numbers(y_true, y.shape, axis, ignore_class)
     if axis not in (-1, y.ndim - 1):
         y = jnp.moveaxis(y, axis, -1)
     # A label that is no class equals none of these, nor does a broken number.
     chosen = labels[..., None] == jnp.arange(y.shape[-1], dtype=labels.dtype)
-    if logits is None:
+    if label_smoothing or class_weights is not None:
+        log_p = _log_clipped(y, -1) if logits is None else jax.nn.log_softmax(y, axis=-1)
+        shares = chosen.astype(y.dtype) * (1 - label_smoothing) + label_smoothing / y.shape[-1]
+        if class_weights is not None:
+            log_p = log_p * by_class(class_weights, y.shape[-1], _SPARSE_NAME)
+        values = -jnp.sum(jnp.where(shares == 0, 0, shares * log_p), axis=-1)
+    elif logits is None:
         values = -jnp.sum(jnp.where(chosen, _log_clipped(y, -1), 0), axis=-1)
     else:
         values = jax.nn.logsumexp(y, axis=-1) - jnp.sum(jnp.where(chosen, y, 0), axis=-1)
@@ -264,7 +349,13 @@ def _log_clipped(p: jax.Array, axis: int) -> jax.Array:
     return jnp.log(jnp.clip(p / jnp.sum(p, axis=axis, keepdims=True), EPSILON, 1 - EPSILON))
 
 
-def class_numbers(y_true: Any, shape: tuple[int, ...], axis: int = -1, ignore_class: int | None = None) -> jax.Array:
+def class_numbers(
+    y_true: Any,
+    shape: tuple[int, ...],
+    axis: int = -1,
+    ignore_class: int | None = None,
+    where: str = "sparse_categorical_crossentropy",
+) -> jax.Array:
     """Targets as class numbers that fit predictions of this shape.
 
     Raises: as `sparse_categorical_crossentropy` says.
@@ -278,11 +369,12 @@ def class_numbers(y_true: Any, shape: tuple[int, ...], axis: int = -1, ignore_cl
         labels = labels.squeeze(axis)
     if labels.shape != expected:
         hint = " If the targets are one-hot, use loss='categorical_crossentropy'." if labels.shape == shape else ""
+        hint = hint if where == _SPARSE_NAME else hint.replace("use loss='categorical_crossentropy'", "take y.argmax(-1)")
         raise ValueError(
-            f"{_SPARSE_NAME}: predictions of shape {shape} need class numbers of shape {expected}, got {labels.shape}.{hint}"
+            f"{where}: predictions of shape {shape} need class numbers of shape {expected}, got {labels.shape}.{hint}"
         )
     if not isinstance(labels, jax.core.Tracer) and labels.size:
-        _check_labels(np.asarray(labels), shape, shape[axis], ignore_class)
+        _check_labels(np.asarray(labels), shape, shape[axis], ignore_class, where)
     labels = jnp.asarray(labels)
     return labels if jnp.issubdtype(labels.dtype, jnp.floating) else labels.astype(jnp.int32)
 
@@ -290,11 +382,11 @@ def class_numbers(y_true: Any, shape: tuple[int, ...], axis: int = -1, ignore_cl
 _SPARSE_NAME = "sparse_categorical_crossentropy"
 
 
-def _check_labels(labels: np.ndarray, shape: tuple[int, ...], classes: int, ignore_class: int | None) -> None:
+def _check_labels(labels: np.ndarray, shape: tuple[int, ...], classes: int, ignore_class: int | None, where: str) -> None:
     if labels.dtype.kind not in "iubf" or (labels.dtype.kind == "f" and not np.array_equal(labels, np.floor(labels))):
         odd = labels[labels != np.floor(labels)] if labels.dtype.kind == "f" else labels.reshape(-1)
         raise TypeError(
-            f"{_SPARSE_NAME} takes class numbers (0, 1, 2, ...), got {odd[0]!r} among targets of dtype {labels.dtype}: "
+            f"{where} takes class numbers (0, 1, 2, ...), got {odd[0]!r} among targets of dtype {labels.dtype}: "
             "for measured values use loss='mse'; for the probability of a class use loss='binary_crossentropy'"
         )
     wrong = (labels < 0) | (labels >= classes)
@@ -302,7 +394,7 @@ def _check_labels(labels: np.ndarray, shape: tuple[int, ...], classes: int, igno
         wrong &= labels != ignore_class
     if wrong.any():
         raise ValueError(
-            f"{_SPARSE_NAME}: label {labels[wrong][0]} is outside the classes 0 to {classes - 1} of predictions of "
+            f"{where}: label {labels[wrong][0]} is outside the classes 0 to {classes - 1} of predictions of "
             f"shape {shape} ({wrong.sum()} such labels): end the model in Dense({int(max(labels.max(), 0)) + 1}), "
             "or number the classes from 0"
         )

@@ -108,8 +108,8 @@ class Accuracy(MeanMetricWrapper):
 
     direction = "up"
 
-    def __init__(self, name: str = "accuracy"):
-        super().__init__(accuracy, name)
+    def __init__(self, name: str = "accuracy", dtype: Any = None):
+        super().__init__(accuracy, name, dtype)
 
 
 class BinaryAccuracy(MeanMetricWrapper):
@@ -117,8 +117,8 @@ class BinaryAccuracy(MeanMetricWrapper):
 
     direction = "up"
 
-    def __init__(self, name: str = "binary_accuracy", threshold: float = 0.5):
-        super().__init__(binary_accuracy, name, threshold=threshold)
+    def __init__(self, name: str = "binary_accuracy", dtype: Any = None, threshold: float = 0.5):
+        super().__init__(binary_accuracy, name, dtype, threshold=threshold)
 
 
 class CategoricalAccuracy(MeanMetricWrapper):
@@ -126,8 +126,8 @@ class CategoricalAccuracy(MeanMetricWrapper):
 
     direction = "up"
 
-    def __init__(self, name: str = "categorical_accuracy"):
-        super().__init__(categorical_accuracy, name)
+    def __init__(self, name: str = "categorical_accuracy", dtype: Any = None):
+        super().__init__(categorical_accuracy, name, dtype)
 
 
 class SparseCategoricalAccuracy(MeanMetricWrapper):
@@ -135,8 +135,8 @@ class SparseCategoricalAccuracy(MeanMetricWrapper):
 
     direction = "up"
 
-    def __init__(self, name: str = "sparse_categorical_accuracy"):
-        super().__init__(sparse_categorical_accuracy, name)
+    def __init__(self, name: str = "sparse_categorical_accuracy", dtype: Any = None):
+        super().__init__(sparse_categorical_accuracy, name, dtype)
 
 
 class TopKCategoricalAccuracy(MeanMetricWrapper):
@@ -144,8 +144,8 @@ class TopKCategoricalAccuracy(MeanMetricWrapper):
 
     direction = "up"
 
-    def __init__(self, k: int = 5, name: str = "top_k_categorical_accuracy"):
-        super().__init__(top_k_categorical_accuracy, name, k=k)
+    def __init__(self, k: int = 5, name: str = "top_k_categorical_accuracy", dtype: Any = None):
+        super().__init__(top_k_categorical_accuracy, name, dtype, k=k)
 
 
 class SparseTopKCategoricalAccuracy(MeanMetricWrapper):
@@ -153,5 +153,7 @@ class SparseTopKCategoricalAccuracy(MeanMetricWrapper):
 
     direction = "up"
 
-    def __init__(self, k: int = 5, name: str = "sparse_top_k_categorical_accuracy", from_sorted_ids: bool = False):
-        super().__init__(sparse_top_k_categorical_accuracy, name, k=k, from_sorted_ids=from_sorted_ids)
+    def __init__(
+        self, k: int = 5, name: str = "sparse_top_k_categorical_accuracy", dtype: Any = None, from_sorted_ids: bool = False
+    ):
+        super().__init__(sparse_top_k_categorical_accuracy, name, dtype, k=k, from_sorted_ids=from_sorted_ids)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -11,14 +12,16 @@ import numpy as np
 
 from cenote.core.configurable import Configurable, snake
 from cenote.core.notes import annotation
-from cenote.losses import FunctionLoss, Loss, spread
+from cenote.losses import CLASSES, FunctionLoss, Loss, spread
+from cenote.losses.base import check_dtype
 
 
 class Metric(Configurable):
     """Base of metrics: write ``init() -> sums``, ``update(sums, y_true, y_pred, sample_weight) -> sums``, ``compute(sums)``.
 
     The three are pure, and the sums a dict of arrays of fixed shape. ``direction`` says whether "up" or "down" is better.
-    ``update_state``, ``result`` and ``reset_state`` keep the sums in the object, for use by hand.
+    ``update_state``, ``result`` and ``reset_state`` keep the sums in the object, for use by hand. ``dtype`` is Keras's and must
+    be None or "float32", in which all sums are kept.
 
     >>> metric = Mean()
     >>> metric.update_state([1.0, 3.0], sample_weight=[3.0, 1.0])
@@ -33,7 +36,8 @@ class Metric(Configurable):
         super().__init_subclass__(**kwargs)
         cls.name = snake(cls.__name__)
 
-    def __init__(self, name: str | None = None):
+    def __init__(self, name: str | None = None, dtype: Any = None):
+        check_dtype(self, dtype)
         self.name = name or type(self).name
 
     def _given(self) -> list[tuple[str, Any]]:
@@ -70,6 +74,52 @@ class Metric(Configurable):
         """Add a batch and give the value so far."""
         self.update_state(*args, **kwargs)
         return self.result()
+
+
+class Wide(Metric):
+    """Base of metrics that keep a sum for each column of the output; `fitted` or the first batch says how many there are."""
+
+    width: int | None = None
+    free = True  # does the number of columns come from the data?
+
+    def build(self, output_shape: tuple) -> None:
+        """Told the shape of the predictions, (batch, ..., columns)."""
+        self.width = output_shape[-1] if len(output_shape) > 1 else 1
+
+    def fitted(self, output_shape: tuple) -> Metric:
+        """This metric for outputs of this shape: itself, or a copy where it is already in use for another."""
+        if not self.free:
+            return self
+        found = self if self.width is None else copy.copy(self)
+        found.build(output_shape)
+        return found if jax.tree.map(jnp.shape, found.init()) != jax.tree.map(jnp.shape, self.init()) else self
+
+    def columns(self) -> int:
+        if self.width is None:
+            raise ValueError(
+                f"{self.name}: the number of columns is not known before the first batch: call update_state, or "
+                f"build((batch, columns)) before init"
+            )
+        return self.width
+
+    def update_state(self, *args: Any, **kwargs: Any) -> None:
+        if self.free and self.width is None:
+            self.build(np.shape(args[1] if len(args) > 1 else kwargs["y_pred"]))
+        super().update_state(*args, **kwargs)
+
+    def result(self) -> jax.Array:
+        return zeros() if self.free and self.width is None else super().result()
+
+
+def weigh(sample_weight: Any, y_pred: Any, shape: tuple, where: str) -> jax.Array:
+    """What each entry of an array of this shape counts: sample weights, times the mask that the prediction carries."""
+    weights = jnp.ones(shape, jnp.float32)
+    if sample_weight is not None:
+        weights = spread(sample_weight, weights, f"{where}: sample_weight").astype(jnp.float32)
+    mask = annotation(y_pred, "mask")
+    if mask is not None and np.shape(mask) == shape[: np.ndim(mask)]:
+        weights = weights * spread(mask, weights, f"{where}: a mask").astype(jnp.float32)
+    return weights
 
 
 def zeros(*shape: int) -> jax.Array:
@@ -154,15 +204,30 @@ class MeanMetricWrapper(Mean):
     1.0
     """
 
-    def __init__(self, fn: Callable | Loss, name: str | None = None, **options: Any):
+    def __init__(self, fn: Callable | Loss, name: str | None = None, dtype: Any = None, **options: Any):
         self.loss = fn if isinstance(fn, Loss) else FunctionLoss(fn, **options)
-        super().__init__(name or self.loss.name)
+        super().__init__(name or self.loss.name, dtype)
+        known = isinstance(fn, Loss) or any(fn is cls.function for cls in CLASSES)
+        if known and self.direction is None:
+            self.direction = "down"
 
     def update(self, sums: Any, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:  # type: ignore[override]
-        values = self.loss.values(y_true, y_pred)
-        mask = annotation(y_pred, "mask")
-        if mask is not None and np.shape(mask) == values.shape[: np.ndim(mask)]:
-            marks = jnp.asarray(mask, jnp.float32)
-            weights = marks if sample_weight is None else marks * spread(sample_weight, marks, "sample_weight")
-            return super().update(sums, values, weights)
-        return super().update(sums, values, sample_weight)
+        # To losses that compare examples with each other, what weighs nothing (padding) is not there.
+        by_row = np.ndim(sample_weight) > 0 and np.size(sample_weight) == np.shape(sample_weight)[0]
+        valid = jnp.asarray(sample_weight).reshape(-1) != 0 if by_row else None
+        values, counted = self.loss.of_batch(y_true, y_pred, valid)
+        if np.ndim(sample_weight) and values.ndim and values.shape[0] != np.shape(sample_weight)[0]:
+            values = jnp.mean(values)  # by column and not by example
+        weights = sample_weight
+        for marks in (self.loss.mask(y_true, y_pred), counted):
+            if marks is not None and np.shape(marks) == values.shape[: np.ndim(marks)] and marks is not valid:
+                marks = jnp.asarray(marks, jnp.float32)
+                weights = marks if weights is None else spread_out(marks, weights)
+        return super().update(sums, values, weights)
+
+
+def spread_out(marks: jax.Array, weights: Any) -> jax.Array:
+    """Marks times weights, in the finer of the two shapes."""
+    weights = jnp.asarray(weights, jnp.float32)
+    fine, coarse = (weights, marks) if weights.ndim > marks.ndim else (marks, weights)
+    return fine * spread(coarse, fine, "sample_weight")

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from cenote.losses import functions
+from cenote.losses import classes, functions
 
 from .base import MeanMetricWrapper
 
@@ -21,8 +21,8 @@ class MeanSquaredError(MeanMetricWrapper):
 
     direction = "down"
 
-    def __init__(self, name: str = "mean_squared_error"):
-        super().__init__(functions.mean_squared_error, name)
+    def __init__(self, name: str = "mean_squared_error", dtype: Any = None):
+        super().__init__(functions.mean_squared_error, name, dtype)
 
 
 class RootMeanSquaredError(MeanMetricWrapper):
@@ -34,8 +34,8 @@ class RootMeanSquaredError(MeanMetricWrapper):
 
     direction = "down"
 
-    def __init__(self, name: str = "root_mean_squared_error"):
-        super().__init__(functions.mean_squared_error.elements, name)
+    def __init__(self, name: str = "root_mean_squared_error", dtype: Any = None):
+        super().__init__(functions.mean_squared_error.elements, name, dtype)
 
     def compute(self, sums: Any) -> jax.Array:
         return jnp.sqrt(super().compute(sums))
@@ -46,8 +46,8 @@ class MeanAbsoluteError(MeanMetricWrapper):
 
     direction = "down"
 
-    def __init__(self, name: str = "mean_absolute_error"):
-        super().__init__(functions.mean_absolute_error, name)
+    def __init__(self, name: str = "mean_absolute_error", dtype: Any = None):
+        super().__init__(functions.mean_absolute_error, name, dtype)
 
 
 class MeanAbsolutePercentageError(MeanMetricWrapper):
@@ -55,8 +55,8 @@ class MeanAbsolutePercentageError(MeanMetricWrapper):
 
     direction = "down"
 
-    def __init__(self, name: str = "mean_absolute_percentage_error"):
-        super().__init__(functions.mean_absolute_percentage_error, name)
+    def __init__(self, name: str = "mean_absolute_percentage_error", dtype: Any = None):
+        super().__init__(functions.mean_absolute_percentage_error, name, dtype)
 
 
 class MeanSquaredLogarithmicError(MeanMetricWrapper):
@@ -64,8 +64,8 @@ class MeanSquaredLogarithmicError(MeanMetricWrapper):
 
     direction = "down"
 
-    def __init__(self, name: str = "mean_squared_logarithmic_error"):
-        super().__init__(functions.mean_squared_logarithmic_error, name)
+    def __init__(self, name: str = "mean_squared_logarithmic_error", dtype: Any = None):
+        super().__init__(functions.mean_squared_logarithmic_error, name, dtype)
 
 
 def cosine(y_true: Any, y_pred: Any, axis: int = -1) -> jax.Array:
@@ -82,8 +82,8 @@ class CosineSimilarity(MeanMetricWrapper):
 
     direction = "up"
 
-    def __init__(self, name: str = "cosine_similarity", axis: int = -1):
-        super().__init__(cosine, name, axis=axis)
+    def __init__(self, name: str = "cosine_similarity", dtype: Any = None, axis: int = -1):
+        super().__init__(cosine, name, dtype, axis=axis)
 
 
 class BinaryCrossentropy(MeanMetricWrapper):
@@ -91,8 +91,10 @@ class BinaryCrossentropy(MeanMetricWrapper):
 
     direction = "down"
 
-    def __init__(self, name: str = "binary_crossentropy", from_logits: bool = False, label_smoothing: float = 0.0):
-        super().__init__(functions.binary_crossentropy, name, from_logits=from_logits, label_smoothing=label_smoothing)
+    def __init__(
+        self, name: str = "binary_crossentropy", dtype: Any = None, from_logits: bool = False, label_smoothing: float = 0.0
+    ):
+        super().__init__(functions.binary_crossentropy, name, dtype, from_logits=from_logits, label_smoothing=label_smoothing)
 
 
 class CategoricalCrossentropy(MeanMetricWrapper):
@@ -103,25 +105,81 @@ class CategoricalCrossentropy(MeanMetricWrapper):
     def __init__(
         self,
         name: str = "categorical_crossentropy",
+        dtype: Any = None,
         from_logits: bool = False,
         label_smoothing: float = 0.0,
         axis: int = -1,
     ):
         options = {"from_logits": from_logits, "label_smoothing": label_smoothing, "axis": axis}
-        super().__init__(functions.categorical_crossentropy, name, **options)
+        super().__init__(functions.categorical_crossentropy, name, dtype, **options)
 
 
 class SparseCategoricalCrossentropy(MeanMetricWrapper):
-    """Mean of `cenote.losses.sparse_categorical_crossentropy`."""
+    """Mean of `cenote.losses.sparse_categorical_crossentropy` over the targets other than ``ignore_class``."""
 
     direction = "down"
 
     def __init__(
         self,
         name: str = "sparse_categorical_crossentropy",
+        dtype: Any = None,
         from_logits: bool = False,
         ignore_class: int | None = None,
         axis: int = -1,
     ):
-        options = {"from_logits": from_logits, "ignore_class": ignore_class, "axis": axis}
-        super().__init__(functions.sparse_categorical_crossentropy, name, **options)
+        loss = classes.SparseCategoricalCrossentropy(from_logits, ignore_class, axis=axis)
+        super().__init__(loss, name, dtype)
+
+
+class KLDivergence(MeanMetricWrapper):
+    """Mean of `cenote.losses.kl_divergence`."""
+
+    direction = "down"
+
+    def __init__(self, name: str = "kl_divergence", dtype: Any = None):
+        super().__init__(functions.kl_divergence, name, dtype)
+
+
+class Poisson(MeanMetricWrapper):
+    """Mean of `cenote.losses.poisson`."""
+
+    direction = "down"
+
+    def __init__(self, name: str = "poisson", dtype: Any = None):
+        super().__init__(functions.poisson, name, dtype)
+
+
+class LogCoshError(MeanMetricWrapper):
+    """Mean of `cenote.losses.log_cosh`."""
+
+    direction = "down"
+
+    def __init__(self, name: str = "logcosh", dtype: Any = None):
+        super().__init__(functions.log_cosh, name, dtype)
+
+
+class Hinge(MeanMetricWrapper):
+    """Mean of `cenote.losses.hinge`."""
+
+    direction = "down"
+
+    def __init__(self, name: str = "hinge", dtype: Any = None):
+        super().__init__(functions.hinge, name, dtype)
+
+
+class SquaredHinge(MeanMetricWrapper):
+    """Mean of `cenote.losses.squared_hinge`."""
+
+    direction = "down"
+
+    def __init__(self, name: str = "squared_hinge", dtype: Any = None):
+        super().__init__(functions.squared_hinge, name, dtype)
+
+
+class CategoricalHinge(MeanMetricWrapper):
+    """Mean of `cenote.losses.categorical_hinge`."""
+
+    direction = "down"
+
+    def __init__(self, name: str = "categorical_hinge", dtype: Any = None):
+        super().__init__(functions.categorical_hinge, name, dtype)

@@ -18,7 +18,7 @@ from .checkpoint import Checkpoints
 from .epoch import epoch_order, padded_order
 from .run import Run, interrupts
 from .state import TrainState, copy_arrays
-from .trainer import Trainer, in_order
+from .trainer import Trainer
 
 CHUNK_SECONDS = 0.1  # how often the host hears from the device
 MOST_EPOCHS, MOST_ROWS = 256, 1 << 20  # epochs in one program, and the examples that they may go through
@@ -184,7 +184,7 @@ class _Loop:
         self.warm_epochs = True
         rates = columns.pop(" learning_rate", [float("nan")] * count)
         for i in range(count):
-            logs = in_order({k: v[i] for k, v in columns.items()})
+            logs = {name: columns[name][i] for name in self.trainer.objective.names()}
             run.position, run.examples = feed.steps, run.examples + feed.count
             if not math.isfinite(logs["loss"]) and not self.forgives_nan:
                 run.state = before

@@ -99,6 +99,12 @@ class Objective:
         new = jax.lax.stop_gradient({k: new[k] for k in totals})
         return total, (new_state, new)
 
+    def names(self) -> list[str]:
+        """What is told, in Keras's order: the loss, those of the outputs, then the metrics in the order they were given."""
+        losses = [out.label("loss") for out in self.outputs if out.name and out.loss is not None]
+        metrics = [out.label(m.name) for out in self.outputs for m in (*out.metrics, *out.weighted_metrics)]
+        return list(dict.fromkeys(["loss", *losses, *metrics]))
+
     def compute(self, totals: Totals) -> dict[str, jax.Array]:
         """Numbers by name: means of the losses, results of the metrics."""
         names: dict[str, Any] = {out.label(m.name): m for out in self.outputs for m in (*out.metrics, *out.weighted_metrics)}

@@ -53,7 +53,8 @@ class Trainer:
 
     def logs(self, totals: Totals) -> dict[str, float]:
         """Losses and metrics as Python numbers (lists, for a metric with several values); waits for the device."""
-        return in_order({k: v.tolist() for k, v in jax.device_get(self.numbers(totals)).items()})
+        found = jax.device_get(self.numbers(totals))
+        return {name: found[name].tolist() for name in self.objective.names()}  # compiled programs sort their dicts
 
     def fuses(self, program: Callable, *args: Any) -> bool:
         """Whether batches run in one compiled loop: everywhere, but for foreign convolutions on the CPU."""
@@ -67,8 +68,3 @@ class Trainer:
 
     def test(self, params: dict, state: dict, totals: Totals, batch: Batch) -> Totals:
         return self.objective.loss(params, state, totals, batch, train=False)[1][1]
-
-
-def in_order(logs: dict[str, float]) -> dict[str, float]:
-    """The loss first: compiled programs return dicts sorted by name."""
-    return {"loss": logs.pop("loss"), **logs}
