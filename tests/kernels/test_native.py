@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from cenote.kernels import native, recurrence
+from cenote.kernels.convolution import conv
 
 needs_native = pytest.mark.skipif(native.library() is None, reason=f"no native kernels: {native.status()}")
 RNG = np.random.default_rng(0)
@@ -130,6 +131,28 @@ def test_inside_loops_and_maps():
     expected = jnp.stack([plain(each, kernel, (1, 1), "VALID") for each in x])
     close(jax.lax.map(forward, x), expected)
     close(jax.vmap(forward)(x), expected)
+
+
+@needs_native
+@pytest.mark.parametrize("kind", ["lstm", "gru", "conv"])
+def test_second_derivatives_are_those_of_the_plain_formulation(kind, monkeypatch):
+    xp, h, c, weights, after = draw(3, 2, 12), draw(2, 3), draw(2, 3), draw(3, 12) / 2, draw(9)
+    mask = jnp.asarray([[True, True], [True, False], [True, True]])
+
+    def loss(xp, weights):
+        if kind == "conv":
+            return jnp.sum(jnp.tanh(conv(xp.reshape(1, 6, 6, 2), weights[:, :4].reshape(3, 1, 2, 2), padding="same")))
+        if kind == "lstm":
+            return jnp.sum(jnp.sin(recurrence.lstm(xp, h, c, weights, mask)[0]))
+        return jnp.sum(jnp.sin(recurrence.gru(xp[..., :9], h, weights[:, :9], after, mask)[0]))
+
+    def second(xp, weights):
+        return jax.grad(lambda *a: sum(jnp.sum(g**2) for g in jax.grad(loss, (0, 1))(*a)), (0, 1))(xp, weights)
+
+    found = jax.jit(second)(xp, weights)
+    monkeypatch.setattr(native, "fits", lambda *arrays: False)
+    for got, want in zip(found, jax.jit(second)(xp, weights), strict=True):
+        close(got, want, 1e-5)
 
 
 PROGRAM = """

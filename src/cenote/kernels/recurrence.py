@@ -5,16 +5,23 @@ mask (time, batch) or None; a masked step leaves the state as it was.
 
 What a loop reads is cut into one array per gate before the loop: a step that cuts its gates out of one wide row makes XLA's CPU
 backend address every number for itself, which nearly doubles the time of a forward pass.
+
+The rules of one step, `lstm_rule` and `gru_rule`, are written once: the loops here, cells, and convolutional layers share them.
+Where a C++ compiler is at hand, LSTM and GRU run as `native` kernels, a whole sequence in one call.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+
+from . import native
+from .convolution import conv
 
 
 def sigmoid(x: jax.Array) -> jax.Array:
@@ -24,6 +31,37 @@ def sigmoid(x: jax.Array) -> jax.Array:
     [0.5, 0.5]
     """
     return 0.5 * jnp.tanh(0.5 * x) + 0.5
+
+
+def lstm_rule(z: tuple, c: jax.Array, activation: Callable = jnp.tanh, gate: Callable = sigmoid) -> tuple:
+    """One step from the sums of its gates: ``(h, c, (i, f, g, o))`` with ``c = f c + i g``, ``h = o activation(c)``.
+
+    Gates in Keras's order input, forget, candidate, output.
+
+    >>> h, c, _ = lstm_rule((jnp.zeros(1),) * 4, jnp.ones(1))
+    >>> c.tolist()
+    [0.5]
+    """
+    i, f, g, o = gate(z[0]), gate(z[1]), activation(z[2]), gate(z[3])
+    c = f * c + i * g
+    return o * activation(c), c, (i, f, g, o)
+
+
+def gru_rule(
+    x: tuple, u: tuple, h: jax.Array, inner: Callable, activation: Callable = jnp.tanh, gate: Callable = sigmoid
+) -> tuple:
+    """One step from what the input and the state give to each gate: ``(h, (z, r, g))`` with ``h = z h + (1 - z) g``.
+
+    Gates in Keras's order update, reset, candidate; ``g = activation(x_g + inner(r))``: ``inner`` says what the reset gate
+    acts on: the product of state and kernel, or the state before it.
+
+    >>> h, _ = gru_rule((jnp.zeros(1),) * 3, (jnp.zeros(1),) * 2, jnp.ones(1), lambda r: r)
+    >>> round(float(h[0]), 4)
+    0.7311
+    """
+    z, r = gate(x[0] + u[0]), gate(x[1] + u[1])
+    g = activation(x[2] + inner(r))
+    return z * h + (1 - z) * g, (z, r, g)
 
 
 def lstm(xp: jax.Array, h: jax.Array, c: jax.Array, recurrent: jax.Array, mask: Any = None) -> tuple:
@@ -40,36 +78,75 @@ def lstm(xp: jax.Array, h: jax.Array, c: jax.Array, recurrent: jax.Array, mask: 
     >>> outputs.shape, h.shape
     ((3, 1, 2), (1, 2))
     """
-    return _lstm(xp, h, c, recurrent, mask)
+    return _lstm(_MATRIX, xp, h, c, recurrent, mask)
 
 
-@jax.custom_vjp
-def _lstm(xp: Any, h: Any, c: Any, recurrent: Any, mask: Any) -> tuple:
-    last, (outputs, *_) = _lstm_loop(xp, h, c, recurrent, mask)
+def conv_lstm(xp: jax.Array, h: jax.Array, c: jax.Array, recurrent: jax.Array, mask: Any = None) -> tuple:
+    """The same for pictures, with a convolution that keeps the size ("same") in place of the product with ``recurrent``.
+
+    Shapes: xp (time, batch, ..., 4 filter), h and c (batch, ..., filter), recurrent (..., filter, 4 filter), with one, two or
+    three axes in place of the dots; mask (time, batch) or None.
+    Source: Shi et al. 2015, arXiv:1506.04214.
+
+    >>> zeros = jnp.zeros((1, 4, 4, 2))
+    >>> conv_lstm(jnp.zeros((3, 1, 4, 4, 8)), zeros, zeros, jnp.zeros((3, 3, 2, 8)))[0].shape
+    (3, 1, 4, 4, 2)
+    """
+    return _lstm(_CONVOLUTION, xp, h, c, recurrent, mask)
+
+
+class _Product(NamedTuple):
+    """How a state meets its kernel: ``of(h, w)``, ``back(h, w)(dy)`` towards h, ``gradient(h of all steps, w, dy)`` of w."""
+
+    of: Callable
+    back: Callable
+    gradient: Callable
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _lstm(product: _Product, xp: Any, h: Any, c: Any, recurrent: Any, mask: Any) -> tuple:
+    last, (outputs, *_) = _lstm_loop(product, xp, h, c, recurrent, mask)
     return outputs, last
 
 
-def _lstm_loop(xp: Any, h: Any, c: Any, recurrent: Any, mask: Any) -> tuple:
+def _lstm_loop(product: _Product, xp: Any, h: Any, c: Any, recurrent: Any, mask: Any) -> tuple:
+    """The last state, and what the way back needs of all steps: h, c, and the gates (side by side, if from C++)."""
+    if product is _MATRIX and native.fits(xp, h, c, recurrent):
+        hs, cs, kept = _as_plain(native.lstm_forward, _lstm_arrays)(xp, h, c, recurrent, mask)
+        return (hs[-1], cs[-1]), (hs, cs, kept)
+    return _lstm_scan(product, xp, h, c, recurrent, mask)
+
+
+def _lstm_scan(product: _Product, xp: Any, h: Any, c: Any, recurrent: Any, mask: Any) -> tuple:
     def step(carry: tuple, each: tuple) -> tuple:
         (h, c), (x, m) = carry, each
-        i, f, g, o = (a + b for a, b in zip(x, gates(h @ recurrent, 4), strict=True))
-        i, f, g, o = sigmoid(i), sigmoid(f), jnp.tanh(g), sigmoid(o)
-        c = _where(m, f * c + i * g, c)
-        h = _where(m, o * jnp.tanh(c), h)
-        return (h, c), (h, c, i, f, g, o)
+        z = tuple(a + b for a, b in zip(x, gates(product.of(h, recurrent), 4), strict=True))
+        new_h, new_c, kept = lstm_rule(z, c)
+        h, c = _where(m, new_h, h), _where(m, new_c, c)
+        return (h, c), (h, c, *kept)
 
     return lax.scan(step, (h, c), (gates(xp, 4), mask))
 
 
-def _lstm_forward(xp: Any, h: Any, c: Any, recurrent: Any, mask: Any) -> tuple:
-    last, kept = _lstm_loop(xp, h, c, recurrent, mask)
+def _lstm_forward(product: _Product, xp: Any, h: Any, c: Any, recurrent: Any, mask: Any) -> tuple:
+    last, kept = _lstm_loop(product, xp, h, c, recurrent, mask)
     return (kept[0], last), (h, c, recurrent, mask, kept)
 
 
-def _lstm_backward(saved: tuple, grads: tuple) -> tuple:
+def _lstm_backward(product: _Product, saved: tuple, grads: tuple) -> tuple:
     h0, c0, recurrent, mask, (hs, cs, *gates) = saved
     dhs, (dh, dc) = grads
-    before_h, before_c, back = _before(h0, hs), _before(c0, cs), recurrent.T
+    if len(gates) == 1:
+        way_back = _as_plain(native.lstm_backward, _lstm_back_arrays)
+        dz, dh, dc = way_back(dhs, dh, dc, cs, c0, *gates, recurrent, mask)
+    else:
+        dz, dh, dc = _lstm_back(product, dhs, dh, dc, cs, c0, gates, recurrent, mask)
+    return dz, dh, dc, product.gradient(_before(h0, hs), recurrent, dz), None
+
+
+def _lstm_back(product: _Product, dhs: Any, dh: Any, dc: Any, cs: Any, c0: Any, gates: Any, recurrent: Any, mask: Any) -> tuple:
+    """``(dxp, dh0, dc0)``."""
+    before_c, back = _before(c0, cs), product.back(dh, recurrent)
 
     def step(carry: tuple, each: tuple) -> tuple:
         dh, dc = carry
@@ -87,10 +164,34 @@ def _lstm_backward(saved: tuple, grads: tuple) -> tuple:
             ],
             axis=-1,
         )
-        return (_where(m, dz @ back, dh), _where(m, through_c * f, dc)), dz
+        return (_where(m, back(dz), dh), _where(m, through_c * f, dc)), dz
 
-    (dh, dc), dz = lax.scan(step, (dh, dc), (dhs, gates, cs, before_c, mask), reverse=True)
-    return dz, dh, dc, _product(before_h, dz), None
+    (dh, dc), dz = lax.scan(step, (dh, dc), (dhs, tuple(gates), cs, before_c, mask), reverse=True)
+    return dz, dh, dc
+
+
+def _lstm_arrays(xp: Any, h: Any, c: Any, recurrent: Any, mask: Any) -> tuple:
+    hs, cs, *kept = _lstm_scan(_MATRIX, xp, h, c, recurrent, mask)[1]
+    return hs, cs, jnp.concatenate(kept, -1)
+
+
+def _lstm_back_arrays(dhs: Any, dh: Any, dc: Any, cs: Any, c0: Any, kept: Any, recurrent: Any, mask: Any) -> tuple:
+    return _lstm_back(_MATRIX, dhs, dh, dc, cs, c0, gates(kept, 4), recurrent, mask)
+
+
+def _as_plain(fast: Callable, plain: Callable) -> Callable:
+    """A function from C++ with the derivatives of the plain one that it stands for: for derivatives of a higher order."""
+
+    @jax.custom_vjp
+    def function(*arrays: Any) -> Any:
+        return fast(*arrays)
+
+    def backward(arrays: tuple, grads: Any) -> tuple:
+        *varied, mask = arrays
+        return *jax.vjp(lambda *varied: plain(*varied, mask), *varied)[1](grads), None
+
+    function.defvjp(lambda *arrays: (fast(*arrays), arrays), backward)
+    return function
 
 
 _lstm.defvjp(_lstm_forward, _lstm_backward)
@@ -164,13 +265,19 @@ def _gru(xp: Any, h: Any, recurrent: Any, after: Any, mask: Any) -> tuple:
 
 
 def _gru_loop(xp: Any, h: Any, recurrent: Any, after: Any, mask: Any) -> tuple:
+    if native.fits(xp, h, recurrent, *([] if after is None else [after])):
+        hs, kept = _as_plain(native.gru_forward, _gru_arrays)(xp, h, recurrent, after, mask)
+        return hs[-1], (hs, kept)
+    return _gru_scan(xp, h, recurrent, after, mask)
+
+
+def _gru_scan(xp: Any, h: Any, recurrent: Any, after: Any, mask: Any) -> tuple:
     def step(h: Any, each: tuple) -> tuple:
-        (xz, xr, xg), m = each
+        x, m = each
         u = h @ recurrent
         uz, ur, ug = gates(u if after is None else u + after, 3)
-        z, r = sigmoid(xz + uz), sigmoid(xr + ur)
-        g = jnp.tanh(xg + r * ug)
-        h = _where(m, z * h + (1 - z) * g, h)
+        new, (z, r, g) = gru_rule(x, (uz, ur), h, lambda r: r * ug)
+        h = _where(m, new, h)
         return h, (h, z, r, g, ug)
 
     return lax.scan(step, h, (gates(xp, 3), mask))
@@ -184,6 +291,17 @@ def _gru_forward(xp: Any, h: Any, recurrent: Any, after: Any, mask: Any) -> tupl
 def _gru_backward(saved: tuple, grads: tuple) -> tuple:
     first, recurrent, after, mask, (hs, *kept) = saved
     douts, (dlast,) = grads
+    if len(kept) == 1:
+        du, dg, dh = _as_plain(native.gru_backward, _gru_back_arrays)(douts, dlast, hs, first, *kept, recurrent, mask)
+    else:
+        du, dg, dh = _gru_back(douts, dlast, hs, first, kept, recurrent, mask)
+    dxp = jnp.concatenate([du[..., : 2 * dg.shape[-1]], dg], axis=-1)
+    dafter = None if after is None else du.reshape(-1, du.shape[-1]).sum(0)
+    return dxp, dh, _product(_before(first, hs), du), dafter, None
+
+
+def _gru_back(douts: Any, dlast: Any, hs: Any, first: Any, kept: Any, recurrent: Any, mask: Any) -> tuple:
+    """``(du, dg, dh0)``, with u the product of state and kernel."""
     back, before = recurrent.T, _before(first, hs)
 
     def step(dh: Any, each: tuple) -> tuple:
@@ -194,10 +312,17 @@ def _gru_backward(saved: tuple, grads: tuple) -> tuple:
         du = jnp.concatenate([through * (old - g) * z * (1 - z), dg * ug * r * (1 - r), dg * r], axis=-1)
         return _where(m, through * z + du @ back, dh), (du, dg)
 
-    dh, (du, dg) = lax.scan(step, dlast, (douts, before, kept, mask), reverse=True)
-    dxp = jnp.concatenate([du[..., : 2 * first.shape[-1]], dg], axis=-1)
-    dafter = None if after is None else du.reshape(-1, du.shape[-1]).sum(0)
-    return dxp, dh, _product(before, du), dafter, None
+    dh, (du, dg) = lax.scan(step, dlast, (douts, before, tuple(kept), mask), reverse=True)
+    return du, dg, dh
+
+
+def _gru_arrays(xp: Any, h: Any, recurrent: Any, after: Any, mask: Any) -> tuple:
+    hs, *kept = _gru_scan(xp, h, recurrent, after, mask)[1]
+    return hs, jnp.concatenate(kept, -1)
+
+
+def _gru_back_arrays(douts: Any, dlast: Any, hs: Any, first: Any, kept: Any, recurrent: Any, mask: Any) -> tuple:
+    return _gru_back(douts, dlast, hs, first, gates(kept, 4), recurrent, mask)
 
 
 _gru.defvjp(_gru_forward, _gru_backward)
@@ -232,7 +357,7 @@ def gates(z: jax.Array, count: int) -> tuple:
 
 
 def _where(mask: Any, new: Any, old: Any) -> jax.Array:
-    return new if mask is None else jnp.where(mask[:, None], new, old)
+    return new if mask is None else jnp.where(mask.reshape(-1, *[1] * (new.ndim - 1)), new, old)
 
 
 def _before(first: jax.Array, rest: jax.Array) -> jax.Array:
@@ -243,3 +368,28 @@ def _before(first: jax.Array, rest: jax.Array) -> jax.Array:
 def _product(states: jax.Array, dz: jax.Array) -> jax.Array:
     """The gradient of a recurrent kernel: one product over all steps and examples."""
     return states.reshape(-1, states.shape[-1]).T @ dz.reshape(-1, dz.shape[-1])
+
+
+def _matrix_back(h: jax.Array, kernel: jax.Array) -> Callable:
+    back = kernel.T  # before the loop
+    return lambda dz: dz @ back
+
+
+_MATRIX = _Product(jnp.matmul, _matrix_back, lambda states, kernel, dz: _product(states, dz))
+
+
+def _same(h: jax.Array, kernel: jax.Array) -> jax.Array:
+    return conv(h, kernel, padding="same")
+
+
+def _same_back(h: jax.Array, kernel: jax.Array) -> Callable:
+    return lambda dz: jax.vjp(lambda h: _same(h, kernel), jnp.zeros_like(h))[1](dz)[0]
+
+
+def _same_gradient(states: jax.Array, kernel: jax.Array, dz: jax.Array) -> jax.Array:
+    """All steps are one batch, outside the loop."""
+    states, dz = (a.reshape(-1, *a.shape[2:]) for a in (states, dz))
+    return jax.vjp(lambda kernel: _same(states, kernel), kernel)[1](dz)[0]
+
+
+_CONVOLUTION = _Product(_same, _same_back, _same_gradient)
