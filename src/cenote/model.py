@@ -242,11 +242,12 @@ class Model(Built):
         x, y, sample_weight, validation_data = hold_out(
             x, y, sample_weight, validation_data, validation_split, inputs=self._input_count, outputs=self._output_count
         )
+        whole = getattr((self._compiled or {}).get("optimizer"), "full_batch", False)
         feed = as_feed(
             x,
             y,
             sample_weight,
-            batch_size=batch_size,
+            batch_size=1 << 62 if whole and batch_size is None else batch_size,
             class_weight=class_weight,
             steps=steps_per_epoch,
             inputs=self._input_count,

@@ -430,11 +430,14 @@ class Graph(Module):
                     total = jnp.mean(value) + sum(table.losses, start=jnp.zeros(()))
                 for path, w in weights.items():
                     total = total + (0 if w.regularizer is None else w.regularizer(params[path]))
-                return total, (rest, new)
+                return trainer.optimizer.scale_loss(total, slots), (rest, new)
 
             params = {k: v for k, v in params.items() if k in weights}
-            grads, (rest, new) = jax.grad(loss, has_aux=True)(params)
-            updates, slots = trainer.optimizer.update(grads, slots, params)
+            (value, (rest, new)), grads = jax.value_and_grad(loss, has_aux=True)(params)
+            asked = {}
+            if trainer.optimizer.wants_value:
+                asked = {"value": value, "grad": grads, "value_fn": lambda params: loss(params)[0]}
+            updates, slots = trainer.optimizer.update(grads, slots, params, **asked)
             params = {k: v + updates[k] for k, v in params.items()}
             for path, w in weights.items():
                 params[path] = params[path] if w.constraint is None else w.constraint(params[path])

@@ -6,7 +6,7 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -18,6 +18,7 @@ from .checkpoint import Checkpoints
 from .epoch import epoch_order, padded_order
 from .run import Run, interrupts
 from .state import TrainState, copy_arrays
+from .step import finished
 from .trainer import Trainer
 
 CHUNK_SECONDS = 0.1  # how often the host hears from the device
@@ -67,6 +68,7 @@ def fit(
     run = Run(state, plan.epochs, model, plan.initial_epoch, 0, plan.steps or feed.steps, feed.batch_size)
     run.validation_freq = plan.validation_freq
     with CallbackList(callbacks, run) as hooks, interrupts(run):
+        plan = replace(plan, checkpoints=hooks.checkpoints(plan.checkpoints))  # a BackupAndRestore brings its own
         loop = _Loop(trainer, feed, plan, run, hooks, publish, listen)
         if plan.checkpoints is not None:
             plan.checkpoints.begin(run, hooks, trainer, feed, plan)
@@ -81,6 +83,8 @@ def fit(
             plan.checkpoints.end(
                 run, hooks
             )  # before early stopping puts the best weights back: a resumed run goes on from here
+        if not run.interrupted:
+            run.state = finished(trainer.optimizer, run.state)
         hooks.on_train_end(run.history.records[-1] if run.history.records else None)
         loop.take_up()
         publish(run)

@@ -56,7 +56,17 @@ _DOWN = (
         "hinge",
         "poisson",
     ),
-    *("logcosh", "log_cosh", "perplexity", "deviance", "huber", "false_positives", "false_negatives", "distance"),
+    *(
+        "logcosh",
+        "log_cosh",
+        "perplexity",
+        "deviance",
+        "huber",
+        "false_positives",
+        "false_negatives",
+        "distance",
+        "brier_score",
+    ),
 )
 _FIRST = ("epoch", "step", "examples", "learning_rate", "seconds")
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import jax
 
 from ..core import Weight
+from ..optimizers import averages
 from .objective import Batch, Objective, Totals
-from .state import TrainState
+from .state import TrainState, copy_arrays
 
 Step = Callable[[TrainState, Totals, Batch], tuple[TrainState, Totals]]
 
@@ -17,20 +19,27 @@ Step = Callable[[TrainState, Totals, Batch], tuple[TrainState, Totals]]
 def make_step(objective: Objective, optimizer: Any, weights: dict[str, Weight]) -> Step:
     """The step of an objective under an optimizer; ``weights`` says which are trained, and their constraints.
 
-    An optimizer is anything with ``init(params) -> state`` and ``update(grads, state, params) -> (updates, state)``.
+    An optimizer is anything with ``init(params) -> state`` and ``update(grads, state, params) -> (updates, state)``. Two things
+    are asked of it if it has them: ``scale_loss(loss, state)`` gives the loss that the gradients are taken of, and with
+    ``wants_value`` its update also gets ``value=``, ``grad=`` and ``value_fn=``, the batch's loss as a function of the params.
     """
     trained = trained_names(weights)
     constraints = {path: w.constraint for path, w in weights.items() if w.constraint is not None}
+    scaled = getattr(optimizer, "scale_loss", lambda loss, state: loss)
 
     def step(run: TrainState, totals: Totals, batch: Batch) -> tuple[TrainState, Totals]:
         fixed = {k: v for k, v in run.params.items() if k not in trained}
 
         def loss(params: dict) -> tuple[Any, tuple]:
-            return objective.loss({**fixed, **params}, run.state, totals, batch, train=True, key=run.step_key())
+            found, rest = objective.loss({**fixed, **params}, run.state, totals, batch, train=True, key=run.step_key())
+            return scaled(found, run.opt_state), rest
 
         params = {k: v for k, v in run.params.items() if k in trained}
-        grads, (state, new_totals) = jax.grad(loss, has_aux=True)(params)
-        updates, opt_state = optimizer.update(grads, run.opt_state, params)
+        (value, (state, new_totals)), grads = jax.value_and_grad(loss, has_aux=True)(params)
+        asked = {}
+        if getattr(optimizer, "wants_value", False):
+            asked = {"value": value, "grad": grads, "value_fn": lambda params: loss(params)[0]}
+        updates, opt_state = optimizer.update(grads, run.opt_state, params, **asked)
         params = {k: v + updates[k] for k, v in params.items()}
         for path, constraint in constraints.items():
             if path in params:
@@ -42,3 +51,9 @@ def make_step(objective: Objective, optimizer: Any, weights: dict[str, Weight]) 
 
 def trained_names(weights: dict[str, Weight]) -> frozenset[str]:
     return frozenset(path for path, w in weights.items() if w.kind == "param" and w.trainable)
+
+
+def finished(optimizer: Any, run: TrainState) -> TrainState:
+    """The run at the end of a fit: an optimizer with ``use_ema`` leaves the averages as weights, as in Keras."""
+    found = averages(run.opt_state) if getattr(optimizer, "use_ema", False) else {}
+    return replace(run, params={**run.params, **copy_arrays(found)}) if found else run

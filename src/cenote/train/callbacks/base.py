@@ -52,6 +52,8 @@ class Callback:
     watches_model: bool = True  # does it look at `model`'s weights? If not, they need not be handed to the model each epoch
 
     decides: bool = True  # may it change the run? If not, it may hear of several short epochs at once, after them
+    only_one: bool = False  # of several objects of this class in a list the first is kept
+    checkpoints: Any = None  # what a callback brings to keep the run in (`cenote.train.Checkpoints`)
 
     def set_model(self, model: Any) -> None:
         self.model = model
@@ -206,7 +208,8 @@ class CallbackList:
             "steps": getattr(run, "steps", None),
         }
         for callback in _flat(callbacks):
-            self.append(callback)
+            if not (getattr(callback, "only_one", False) and any(type(c) is type(callback) for c in self.callbacks)):
+                self.append(callback)
 
     def append(self, callback: Any) -> None:
         _check(callback)
@@ -237,6 +240,15 @@ class CallbackList:
         """Does anybody look at the model's weights in the middle of an epoch?"""
         called = self._calls.get("on_chunk_end", ())
         return any(getattr(c, "watches_chunks", getattr(c, "watches_model", True)) for c in called)
+
+    def checkpoints(self, given: Any = None) -> Any:
+        """Where the run is kept: what ``fit`` was given, or what a callback brings."""
+        brought = [getattr(c, "checkpoints", None) for c in self.callbacks]
+        found = [given, *(own for own in brought if own is not given and hasattr(own, "chunk_ended"))]
+        found = [own for own in found if own is not None]
+        if len(found) > 1:
+            raise ValueError(f"fit has checkpoints in {found[0].folder}, and a callback in {found[1].folder}: give one of them")
+        return found[0] if found else None
 
     @property
     def decide(self) -> bool:

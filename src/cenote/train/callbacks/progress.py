@@ -33,6 +33,7 @@ class Progress(Callback):
 
     watches_model = False
     decides = False
+    only_one = True  # fit brings one of its own
 
     def __init__(self, verbose: str | int | bool = "auto", *, file: TextIO | None = None) -> None:
         if verbose not in ("auto", 0, 1, 2):
