@@ -379,5 +379,5 @@ def test_kerass_word_for_the_mode_of_a_call():
     model.build(x)
     assert np.array_equal(model(x, training=False), x)
     assert not np.array_equal(model(x, training=True, key=0), x)
-    with pytest.raises(TypeError, match="is frozen: layer.trainable = False"):
+    with pytest.raises(TypeError, match=r"is frozen: layer\.trainable = False"):
         model(cn.Input((50,)), training=False)

@@ -192,7 +192,7 @@ def test_a_model_file_cannot_make_a_layer_read_another_file(tmp_path):
         layer._constructor = ((), {**arguments, "vocabulary": str(secret)})
         path = tmp_path / "evil.cenote"
         model.save(path)
-        with pytest.raises(ValueError, match="would have .* read .*secret.txt"):
+        with pytest.raises(ValueError, match=r"would have .* read .*secret\.txt"):
             cn.load(path)
 
 

@@ -271,6 +271,19 @@ class Built(Layer):
         self._put({path: jnp.array(source[path], known[path].dtype) for path in taken})
         return taken
 
+    @property
+    def stateful(self) -> bool:
+        """Whether a layer carries what it remembers from one batch to the next."""
+        return bool(self._stateful_layers())
+
+    def reset_states(self) -> None:
+        """Let stateful layers start from zeros again, as between two texts."""
+        for layer in self._stateful_layers():
+            layer.reset_state()
+
+    def _stateful_layers(self) -> list[Any]:
+        return [m for p, m in members(self).items() if p and hasattr(m, "reset_state") and getattr(m, "stateful", False)]
+
     def count_params(self) -> int:
         """The number of trained and untrained weights, and of state variables' values, as Keras counts."""
         self.arrays()

@@ -168,7 +168,8 @@ class _Writer:
         self._count += 1
         if self._count > MAX_ITEMS:
             raise ValueError(
-                f"{where}: a model file holds {MAX_ITEMS:,} values in lists and no more: give long lists to constructors as arrays"
+                f"{where}: a model file holds {MAX_ITEMS:,} values in lists and no more: give long lists to constructors as "
+                f"arrays"
             )
         if value is None or isinstance(value, (bool, str)) or type(value) in (int, float):
             return value

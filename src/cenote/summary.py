@@ -12,6 +12,7 @@ import jax
 
 from .core import Ensemble, Graph, Module, Repeat, Weight, apply, declare, members
 from .core.tree import spec_of
+from .kernels import native
 
 _FREE = {"reshape", "transpose", "broadcast_in_dim", "squeeze", "convert_element_type", "copy", "slice", "concatenate", "pad"}
 _FREE |= {"iota", "rev", "gather", "dynamic_slice", "dynamic_update_slice", "stop_gradient", "split", "bitcast_convert_type"}
@@ -290,7 +291,8 @@ class _Operations:
                 return apply(layer, params, state, *a, key=jax.random.key(0), **k)[0]
 
             traced = [leaf for leaf in leaves if _is_array(leaf)]
-            self.known[signature] = _count(jax.make_jaxpr(run)(arrays["param"], arrays["state"], *traced).jaxpr)
+            with native.plain():  # what C++ does is not seen in a program
+                self.known[signature] = _count(jax.make_jaxpr(run)(arrays["param"], arrays["state"], *traced).jaxpr)
         return self.known[signature]
 
 

@@ -114,3 +114,20 @@ def test_errors_show_the_shapes_that_came_in_and_not_those_of_the_padding(model)
             model.predict(wrong)
     with pytest.raises(ValueError, match=r"no weights yet, so it cannot be used to predict: call fit, or build\(x\)"):
         cn.Sequential([layers.Dense(1)]).predict(X)
+
+
+def test_stateful_layers_remember_from_batch_to_batch():
+    x = np.random.default_rng(0).normal(size=(6, 4, 2)).astype("float32")
+    model = cn.Sequential([layers.LSTM(3, stateful=True)])
+    model.build(x[:3])
+    plain = cn.Sequential([layers.LSTM(3)])
+    plain.build(x[:3])
+    plain.set_weights(dict(model.params))
+    whole = plain.predict(np.concatenate([x[:3], x[3:]], axis=1))  # the second three go on where the first three ended
+    y = model.predict(x, batch_size=3)
+    np.testing.assert_allclose(y[:3], plain.predict(x[:3]), atol=1e-6)
+    np.testing.assert_allclose(y[3:], whole, atol=1e-6)
+    again = model.predict(x, batch_size=3)
+    assert not np.allclose(again, y)
+    model.reset_states()
+    np.testing.assert_array_equal(model.predict(x, batch_size=3), y)

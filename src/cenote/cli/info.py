@@ -33,9 +33,9 @@ def gather() -> dict[str, Any]:
     import jax
 
     from ..core.runtime import cache_home
-    from ..kernels import native
     from ..datasets import available
     from ..datasets.store import cache_folder
+    from ..kernels import native
     from ..report.facts import size, versions
 
     compiled = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]

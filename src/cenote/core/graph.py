@@ -135,8 +135,9 @@ def _traces(op: Op) -> tuple[Any, Any]:
 
 def _trace(op: Op, free: int) -> tuple[Any, dict[str, Weight]]:
     specs = {node: node.spec(free) for node in op.parents}
-    if hasattr(op.target, "on_host"):  # tried on the host, since it cannot be traced
-        return op.target.on_host(*specs.values(), free=free), {}
+    on_host = getattr(op.target, "on_host", None)
+    if on_host is not None:  # tried on the host, since it cannot be traced
+        return on_host(*specs.values(), free=free), {}
     if isinstance(op.target, Module):
         args, kwargs = jax.tree.map(
             lambda leaf: specs[leaf] if isinstance(leaf, Node) else leaf, (op.args, op.kwargs), is_leaf=_is_node

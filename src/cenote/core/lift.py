@@ -19,7 +19,7 @@ from .module import Call, Module, Weight, opened
 from .tree import members, paths_of
 
 
-class _Lifted(Module):
+class Lifted(Module):
     """What the three helpers share: running a block as a pure function of its arrays."""
 
     def _homes(self, block: Module) -> tuple[str, ...]:
@@ -70,7 +70,7 @@ class _Lifted(Module):
             with opened(inner), notes.collecting(fresh=True) as table:
                 _with_masks(args, masks)
                 y = block._enter(inner, args, {})
-                masks = _masks(y)
+                masks = masks_of(y)
             outer.visits.update(inner.visits)
             return y, (inner.written, list(table.losses), inner.captured, masks)
 
@@ -93,7 +93,7 @@ class _Lifted(Module):
         (own,) = self._own_home(block)
         found: dict[str, Weight] = {}
         inner = Call({}, {}, paths_of(block, own), train=True, key=jax.random.key(0), building=found, observer=outer.observer)
-        masks = _masks(args)
+        masks = masks_of(args)
         with opened(inner), notes.collecting(fresh=True):
             _with_masks(args, masks)
             y = block._enter(inner, args, {})
@@ -112,7 +112,7 @@ class _Lifted(Module):
         return y
 
 
-def _masks(tree: Any) -> list:
+def masks_of(tree: Any) -> list:
     """The mask of each array in a tree, None where it has none."""
     return [notes.annotation(leaf, "mask") for leaf in jax.tree.leaves(tree)]
 
@@ -130,7 +130,7 @@ def _stacked(init: Callable, count: int) -> Callable:
     return draw
 
 
-class Remat(_Lifted):
+class Remat(Lifted):
     """A block whose inner values are computed again in the backward pass instead of being kept: less memory, more time.
 
     ``y = block(x)``, and the gradient is the same. The block may hold any layers, BatchNormalization and Dropout too.
@@ -147,12 +147,12 @@ class Remat(_Lifted):
             return self.block(*args)
         params, state, nudges = self._arrays_of(self._homes(self.block))
         run = jax.checkpoint(self._pure(self.block, call.paths))
-        y, extras = run(params, state, self._block_key(), nudges, _masks(args), *args)
+        y, extras = run(params, state, self._block_key(), nudges, masks_of(args), *args)
         self._receive(extras)
         return _with_masks(y, extras[-1])
 
 
-class Repeat(_Lifted):
+class Repeat(Lifted):
     """``count`` equal blocks one after the other, each with its own weights, compiled once: ``x = block_i(x)``.
 
     The weights carry a leading axis ``(count, ...)`` and the blocks run in a ``lax.scan``, so that compile time does not
@@ -187,12 +187,12 @@ class Repeat(_Lifted):
             ]
             return (jax.tree.map(lambda new, old: new.astype(old.dtype), y, x), kept), extras
 
-        (y, _), extras = jax.lax.scan(body, (x, _masks(x)), (params, state, keys, nudges), length=self.count)
+        (y, _), extras = jax.lax.scan(body, (x, masks_of(x)), (params, state, keys, nudges), length=self.count)
         self._receive(extras, reduce=jnp.sum)
         return _with_masks(y, [mask if mask is None else mask[-1] for mask in extras[-1]])
 
 
-class Ensemble(_Lifted):
+class Ensemble(Lifted):
     """``count`` copies of a model with different start weights, run side by side on the same input.
 
     The output is their mean, or with ``reduce=None`` every member's: ``(batch, member, ...)``. The weights carry a leading
@@ -217,7 +217,7 @@ class Ensemble(_Lifted):
         pure = self._pure(self.model, paths_of(self.model, call.path(self.model)))
         axes = (0, 0, None if keys is None else 0, 0, None, *[None] * len(args))
         run = jax.vmap(pure, in_axes=axes, axis_size=self.count)
-        y, extras = run(params, state, keys, nudges, _masks(args), *args)
+        y, extras = run(params, state, keys, nudges, masks_of(args), *args)
         self._receive(extras, reduce=jnp.sum)
         joined = jax.tree.map(self._join, y)
         if self.reduce == "mean":  # the members are alike, and so are their masks

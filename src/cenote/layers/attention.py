@@ -22,7 +22,7 @@ from .positions import RotaryEmbedding
 __all__ = ["AdditiveAttention", "Attention", "GroupQueryAttention", "MultiHeadAttention"]
 
 
-class Projection(Layer):
+class _Projection(Layer):
     """The last axes of an input to other ones: kernel (*inputs, *outputs), bias (*outputs)."""
 
     weights = {"kernel": "kernel", "bias": "bias"}
@@ -109,11 +109,11 @@ class Heads(Layer):
         self.rotary = RotaryEmbedding() if rotary is True else rotary or None
         if self.rotary is not None and not isinstance(self.rotary, RotaryEmbedding):
             raise ValueError(f"{type(self).__name__} needs rotary to be True, None or a RotaryEmbedding, got {rotary!r}")
-        self.query = Projection(use_bias, **shared)
-        self.key = Projection(use_bias, **shared)
-        self.gate = Projection(use_bias, **shared) if use_gate else None
-        self.value = Projection(use_bias, **shared)
-        self.output = Projection(use_bias, **shared)
+        self.query = _Projection(use_bias, **shared)
+        self.key = _Projection(use_bias, **shared)
+        self.gate = _Projection(use_bias, **shared) if use_gate else None
+        self.value = _Projection(use_bias, **shared)
+        self.output = _Projection(use_bias, **shared)
 
     def _checked_axes(self, value: Any) -> tuple[int, ...]:
         found = whole_axes(self, value)

@@ -7,131 +7,261 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from .. import activations, initializers
 from ..core import annotate
-from ..kernels import random
-from ..kernels.recurrence import gates, gru, lstm, scan_cell, simple
+from ..core.lift import Lifted, masks_of
 from .base import Layer
-from .check import floating, fraction, positive, rank
+from .cells import _GRU, _LSTM, StackedRNNCells, _Cell, _Simple, checked_cell, like_states, start_of
+from .check import floating, rank
 
-__all__ = ["GRU", "LSTM", "SimpleRNN"]
+__all__ = ["GRU", "LSTM", "RNN", "SimpleRNN"]
 
 
-class _Recurrent(Layer):
-    """What recurrent layers share: time, masks, states, direction, dropout. A subclass projects its input and steps a cell.
+class _OverTime(Layer):
+    """What recurrent layers share: time, masks, states, direction. A subclass says how states start and how steps are run.
 
-    ``return_sequences`` gives the output of every step, ``return_state`` adds the last state, ``go_backwards`` reads time from
-    the end, ``stateful`` starts each call where the last one of the same batch ended (`reset_state` goes back to zeros).
-    ``dropout`` acts on the input and ``recurrent_dropout`` on the state, with one draw for all steps, in training only;
-    ``seed`` adds to the seed of the run. ``unroll`` and ``use_cudnn`` say how to compute, not what: they are accepted, without
-    effect.
+    ``return_sequences`` gives the output of every step, ``return_state`` adds the last states, ``go_backwards`` reads time from
+    the end, ``stateful`` starts each call where the last one of the same batch ended (`reset_state` goes back to zeros). A
+    masked step keeps the states; its output is that of the step before, or with ``zero_output_for_mask`` zeros. ``unroll`` and
+    ``use_cudnn`` say how to compute, not what: they are accepted, without effect.
     """
 
-    weights = {"kernel": "kernel", "recurrent": "recurrent_kernel", "bias": "bias"}
-    gates = 1
-    states = ("h",)
+    axes = "(batch, time, feature)"
 
     def __init__(
         self,
-        units: int,
-        activation: Any = "tanh",
-        use_bias: bool = True,
         *,
-        dropout: float = 0.0,
-        recurrent_dropout: float = 0.0,
         return_sequences: bool = False,
         return_state: bool = False,
         go_backwards: bool = False,
         stateful: bool = False,
         unroll: bool = False,
+        zero_output_for_mask: bool = False,
         use_cudnn: bool | str | None = "auto",
-        seed: int | None = None,
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        self.units = positive(self, "units", units)
-        self.activation = activations.get(activation)
-        self.use_bias = use_bias
-        self.dropout = fraction(self, "dropout", dropout)
-        self.recurrent_dropout = fraction(self, "recurrent_dropout", recurrent_dropout)
         self.return_sequences, self.return_state = return_sequences, return_state
-        self.go_backwards, self.stateful, self.unroll, self.seed = go_backwards, stateful, unroll, seed
+        self.go_backwards, self.stateful, self.unroll = go_backwards, stateful, unroll
+        self.zero_output_for_mask = zero_output_for_mask
 
     def forward(self, x: Any, initial_state: Any = None, mask: Any = None) -> Any:
         given = self.mask(x) if mask is None else jnp.asarray(mask, bool)
         x = floating(x)
-        rank(self, x, 3, "(batch, time, feature)", "add a time or a feature axis, e.g. x[..., None]")
-        batch = x.shape[0]
+        self._check(x)
         if given is not None and given.shape != x.shape[:2]:
             raise ValueError(
                 f"{type(self).__name__} needs a mask (batch, time) of shape {x.shape[:2]}, True where a step counts, "
                 f"got {given.shape}"
             )
-        state = self._start(batch, x.dtype, initial_state)
-        if self.train and self.dropout:
-            x = random.dropout(x, self.dropout, self._key(), (batch, 1, x.shape[-1]))
-        keep = None
-        if self.train and self.recurrent_dropout:
-            keep = random.dropout(jnp.ones((batch, self.units), x.dtype), self.recurrent_dropout, self._key())
-        steps = x.transpose(1, 0, 2)
+        state = self._begin(self._start(jnp.zeros((x.shape[0], *x.shape[2:]), x.dtype)), initial_state)
+        steps = jnp.swapaxes(x, 0, 1)
         along = None if given is None else given.transpose(1, 0)
         if self.go_backwards:
             steps, along = steps[::-1], None if along is None else along[::-1]
-        outputs, last = self._steps(steps, state, along, keep)
+        outputs, last = self._all_steps(steps, state, along)
+        if self.zero_output_for_mask and along is not None:
+            outputs = jnp.where(along.reshape(*along.shape, *[1] * (outputs.ndim - 2)), outputs, 0)
         if self.stateful:
-            for name, value in zip(self.states, last, strict=True):
+            leaves = jax.tree.leaves(last)
+            for name, value in zip(self._names(len(leaves)), leaves, strict=True):
                 self.set_state(name, value)
-        y = outputs.transpose(1, 0, 2) if self.return_sequences else last[0]
+        y = jnp.swapaxes(outputs, 0, 1) if self.return_sequences else self._end(outputs, last, along)
         if self.return_sequences:
             annotate(y, "mask", given)
         return (y, *last) if self.return_state else y
 
     def reset_state(self) -> None:
         """Let a stateful layer start from zeros again, as between two texts."""
-        for name in self.states:
-            if name in self._arrays:
+        for name, weight in self._weights.items():
+            if weight.kind == "state" and name in self._arrays:
                 self._arrays[name] = jnp.zeros_like(self._arrays[name])
 
-    def _key(self) -> jax.Array:
-        key = self.next_key()
-        return key if self.seed is None else jax.random.fold_in(key, self.seed)
+    reset_states = reset_state
 
-    def _start(self, batch: int, dtype: Any, given: Any) -> tuple:
-        shape = (batch, self.units)
+    def _check(self, x: jax.Array) -> None:
+        rank(self, x, 3, self.axes, "add a time or a feature axis, e.g. x[..., None]")
+
+    def _start(self, x: jax.Array) -> Any:
+        raise NotImplementedError
+
+    def _all_steps(self, x: jax.Array, state: Any, mask: Any) -> tuple:
+        raise NotImplementedError
+
+    def _end(self, outputs: jax.Array, last: Any, mask: Any) -> jax.Array:
+        return outputs[-1]
+
+    def _names(self, count: int) -> tuple[str, ...]:
+        return tuple(f"state_{i}" for i in range(count))
+
+    def _begin(self, zeros: Any, given: Any) -> Any:
+        """The states to begin with: those given, those kept from the last batch, or the start itself."""
+        leaves, structure = jax.tree.flatten(zeros)
         if self.stateful:  # declared on every call, whether it is read or not
+            names = self._names(len(leaves))
             try:
-                kept = tuple(self.state(name, shape, "zeros").astype(dtype) for name in self.states)
+                kept = [self.state(n, a.shape, "zeros").astype(a.dtype) for n, a in zip(names, leaves, strict=True)]
             except ValueError as error:
                 error.add_note(f"a stateful {type(self).__name__} keeps a state for each example: all batches have one size")
                 raise
-        else:
-            kept = tuple(jnp.zeros(shape, dtype) for _ in self.states)
-        if given is None:
-            return kept
-        state = tuple(given) if isinstance(given, (list, tuple)) else (given,)
-        if len(state) != len(self.states):
-            raise ValueError(f"{type(self).__name__} carries {len(self.states)} states, initial_state holds {len(state)}")
-        for value in state:
-            if jnp.shape(value) != shape:
-                raise ValueError(f"{type(self).__name__} needs initial states of shape {shape}, got {jnp.shape(value)}")
-        return tuple(jnp.asarray(value, dtype) for value in state)
-
-    def _kernels(self, width: int) -> tuple[jax.Array, jax.Array]:
-        kernel = self.param("kernel", (width, self.gates * self.units))
-        return kernel, self.param("recurrent_kernel", (self.units, self.gates * self.units), "orthogonal")
-
-    def _steps(self, x: jax.Array, state: tuple, mask: Any, keep: Any) -> tuple:
-        raise NotImplementedError
+            leaves = kept
+        if given is not None:
+            said = jax.tree.leaves(given)
+            if len(said) != len(leaves):
+                raise ValueError(f"{type(self).__name__} carries {len(leaves)} states, initial_state holds {len(said)}")
+            for value, wanted in zip(said, leaves, strict=True):
+                if jnp.shape(value) != wanted.shape:
+                    raise ValueError(
+                        f"{type(self).__name__} needs initial states of shape {wanted.shape}, got {jnp.shape(value)}"
+                    )
+            leaves = [jnp.asarray(value, wanted.dtype) for value, wanted in zip(said, leaves, strict=True)]
+        return jax.tree.unflatten(structure, leaves)
 
 
-def _project(x: jax.Array, kernel: jax.Array, bias: Any = None) -> jax.Array:
-    """All time steps in one product: (time, batch, feature) -> (time, batch, gates * unit)."""
-    y = x.reshape(-1, x.shape[-1]) @ kernel
-    # Added to the matrix: the gradient of a bias added to (time, batch, unit) is a sum over two axes, ten times slower.
-    return (y if bias is None else y + bias).reshape(*x.shape[:2], -1)
+class RNN(_OverTime, Lifted):
+    """Any cell over time: ``y_t, states = cell(x_t, states)`` for each step.
+
+    A cell is a layer with ``forward(x, states) -> (y, states)``, where x is one step (batch, feature) and states a tuple of
+    arrays, and with an attribute ``state_size``: the number of features of its state, or a list of them, one for each state.
+    It may have ``output_size`` and ``get_initial_state(batch_size)``; without the latter, states start as zeros. Its weights
+    are declared as everywhere, by ``self.param`` in ``forward``. Layers with dropout inside draw once for all steps; state that
+    they write (BatchNormalization) is carried from step to step, and losses that they add are summed. A list of cells is
+    `StackedRNNCells`.
+
+    Arguments and call: as all recurrent layers; ``zero_output_for_mask`` gives zeros at masked steps in place of the output of
+    the step before. Shapes: (batch, time, ...) -> output of the last step, or (batch, time, ...) with ``return_sequences``;
+    with ``return_state`` the last states follow.
+    Raises: ValueError for what is no cell, and for a cell that returns other states than it was given.
+
+    >>> import numpy as np
+    >>> class Decay(Layer):
+    ...     state_size = 3
+    ...     def forward(self, x, states):
+    ...         y = states[0] * self.param("rate", (3,), "ones") / 2 + x
+    ...         return y, [y]
+    >>> RNN(Decay(), return_sequences=True).build(np.ones((1, 3, 3)))(np.ones((1, 3, 3)))[0, :, 0].tolist()
+    [1.0, 1.5, 1.75]
+    """
+
+    def __init__(
+        self,
+        cell: Any,
+        return_sequences: bool = False,
+        return_state: bool = False,
+        go_backwards: bool = False,
+        stateful: bool = False,
+        unroll: bool = False,
+        zero_output_for_mask: bool = False,
+        **options: Any,
+    ) -> None:
+        super().__init__(
+            return_sequences=return_sequences,
+            return_state=return_state,
+            go_backwards=go_backwards,
+            stateful=stateful,
+            unroll=unroll,
+            zero_output_for_mask=zero_output_for_mask,
+            **options,
+        )
+        self.cell = StackedRNNCells(cell) if isinstance(cell, (list, tuple)) else checked_cell("RNN", cell)
+
+    @property
+    def state_size(self) -> Any:
+        return self.cell.state_size
+
+    def _check(self, x: jax.Array) -> None:
+        if x.ndim < 3:
+            rank(self, x, 3, self.axes, "add a time or a feature axis, e.g. x[..., None]")
+
+    def _start(self, x: jax.Array) -> tuple:
+        def cast(a: Any) -> jax.Array:
+            a = jnp.asarray(a)
+            return a.astype(x.dtype) if jnp.issubdtype(a.dtype, jnp.floating) else a
+
+        return tuple(jax.tree.map(cast, start_of(self.cell, x)))
+
+    def _all_steps(self, x: jax.Array, state: Any, mask: Any) -> tuple:
+        call = self._inside("forward")
+        if call.building is not None:
+            y, new = self._result(self.cell(jnp.zeros(x.shape[1:], x.dtype), state), state)
+            return jnp.broadcast_to(y, (x.shape[0], *y.shape)), new
+        cells = self.cell.cells if isinstance(self.cell, StackedRNNCells) else [self.cell]
+        if all(map(self._is_plain, cells)):
+            return self._cell_by_cell(x, state, mask)
+        run = self._pure(self.cell, call.paths)
+        params, written, nudges = self._arrays_of(self._homes(self.cell))
+        key, none = self._block_key(), masks_of((x, state))
+        first = jax.eval_shape(lambda: run(params, written, key, _first(nudges), none, x[0], state)[0][0])
+        before = self._before(first, state)
+
+        def step(carry: tuple, each: tuple) -> tuple:
+            state, written, before = carry
+            x, m, nudges = each
+            out, (wrote, *extras) = run(params, written, key, nudges, none, x, state)
+            y, new = self._result(out, state)
+            if m is not None:
+                y, new = _select(m, y, before), jax.tree.map(lambda a, b: _select(m, a, b), new, state)
+                before = y
+            return (new, {**written, **wrote}, before), (y, wrote, extras)
+
+        (last, written, _), (outputs, wrote, extras) = jax.lax.scan(step, (state, written, before), (x, mask, nudges))
+        self._receive(({k: written[k] for k in wrote}, *extras), reduce=jnp.sum)
+        return outputs, last
+
+    def _is_plain(self, cell: Any) -> bool:
+        """Whether nothing but its rule happens in a cell: then all its steps can be run at once, inputs before the loop."""
+        call = self._inside("forward")
+        watched = {spot.split(":")[0] for spot in (*call.wanted, *call.nudges)}
+        return (
+            isinstance(cell, _Cell)
+            and type(cell).forward is _Cell.forward
+            and cell.activity_regularizer is None
+            and not (call.train and (cell.dropout or cell.recurrent_dropout))
+            and not watched & {"*", call.path(cell), call.path(self.cell)}
+        )
+
+    def _cell_by_cell(self, x: jax.Array, state: Any, mask: Any) -> tuple:
+        if not isinstance(self.cell, StackedRNNCells):
+            return self.cell._all_steps(x, state, mask)
+        last = []
+        for cell, start in zip(self.cell.cells, state, strict=True):
+            x, new = cell._all_steps(x, tuple(start), mask)
+            last.append(type(start)(new))
+        return x, tuple(last)
+
+    def _result(self, out: Any, state: Any) -> tuple:
+        if not isinstance(out, (list, tuple)) or len(out) != 2:
+            raise ValueError(f"{type(self.cell).__name__}.forward(x, states) must return (y, states), got {type(out).__name__}")
+        return jnp.asarray(out[0]), like_states(self.cell, out[1], state)
+
+    def _before(self, first: Any, state: Any) -> jax.Array:
+        """What stands at masked steps before any other: the first state, as in Keras, where it is like an output."""
+        last = state[-1] if isinstance(self.cell, StackedRNNCells) else state
+        like = jax.tree.leaves(last)[0]
+        return like.astype(first.dtype) if like.shape == first.shape else jnp.zeros(first.shape, first.dtype)
 
 
-class SimpleRNN(_Recurrent):
+def _first(tree: Any) -> Any:
+    return jax.tree.map(lambda a: a[0], tree)
+
+
+def _select(mask: jax.Array, new: jax.Array, old: jax.Array) -> jax.Array:
+    return jnp.where(mask.reshape(-1, *[1] * (new.ndim - 1)), new, old)
+
+
+class _Recurrent(_OverTime):
+    """A rule over time: its states go by their names, and its output is the first of them."""
+
+    states: tuple[str, ...]
+
+    def _end(self, outputs: jax.Array, last: Any, mask: Any) -> jax.Array:
+        # The gradient of the last state costs nothing; that of the last output is an array over all steps.
+        return last[0] if mask is None or not self.zero_output_for_mask else outputs[-1]
+
+    def _names(self, count: int) -> tuple[str, ...]:
+        return self.states
+
+
+class SimpleRNN(_Simple, _Recurrent):
     """The plain recurrence: ``h = activation(x @ kernel + h @ recurrent_kernel + bias)``.
 
     Shapes: (batch, time, feature) -> (batch, unit), or (batch, time, unit) with ``return_sequences``; with ``return_state`` the
@@ -143,20 +273,8 @@ class SimpleRNN(_Recurrent):
     (2, 4)
     """
 
-    def _steps(self, x: jax.Array, state: tuple, mask: Any, keep: Any) -> tuple:
-        kernel, recurrent = self._kernels(x.shape[-1])
-        xp = _project(x, kernel, self.param("bias", (self.units,), "zeros") if self.use_bias else None)
-        if self.activation is activations.tanh and keep is None:
-            return simple(xp, state[0], recurrent, mask)
 
-        def cell(x: Any, state: tuple) -> tuple:
-            h = state[0] if keep is None else state[0] * keep
-            return (self.activation(x + h @ recurrent),)
-
-        return scan_cell(cell, xp, state, mask)
-
-
-class LSTM(_Recurrent):
+class LSTM(_LSTM, _Recurrent):
     """A memory that gates guard: ``c = f c + i g``, ``h = o tanh(c)``, with ``i, f, g, o`` from ``x @ kernel + h @ recurrent``.
 
     Gates stand in Keras's order input, forget, candidate, output. ``unit_forget_bias`` starts the forget gate's bias at 1.
@@ -169,57 +287,8 @@ class LSTM(_Recurrent):
     (2, 5, 4)
     """
 
-    gates = 4
-    states = ("h", "c")
 
-    def __init__(
-        self,
-        units: int,
-        activation: Any = "tanh",
-        recurrent_activation: Any = "sigmoid",
-        use_bias: bool = True,
-        *,
-        unit_forget_bias: bool = True,
-        **options: Any,
-    ) -> None:
-        super().__init__(units, activation, use_bias, **options)
-        self.recurrent_activation = activations.get(recurrent_activation)
-        self.unit_forget_bias = unit_forget_bias
-
-    def _bias(self) -> jax.Array:
-        said = self.options.get("bias", {})
-        start, units = said.get("initializer") or initializers.get("zeros"), self.units
-
-        def draw(key: Any, shape: tuple, dtype: Any) -> Any:
-            if not self.unit_forget_bias:
-                return start(key, shape, dtype)
-            keys = jax.random.split(key)
-            first, rest = start(keys[0], (units,), dtype), start(keys[1], (2 * units,), dtype)
-            return jnp.concatenate([jnp.asarray(first), jnp.ones((units,), dtype), jnp.asarray(rest)])
-
-        return super(Layer, self).param(
-            "bias", (4 * units,), draw, regularizer=said.get("regularizer"), constraint=said.get("constraint")
-        )
-
-    def _steps(self, x: jax.Array, state: tuple, mask: Any, keep: Any) -> tuple:
-        kernel, recurrent = self._kernels(x.shape[-1])
-        xp = _project(x, kernel, self._bias() if self.use_bias else None)
-        usual = self.activation is activations.tanh and self.recurrent_activation is activations.sigmoid
-        if usual and keep is None:
-            return lstm(xp, state[0], state[1], recurrent, mask)
-
-        def cell(x: Any, state: tuple) -> tuple:
-            h, c = state
-            u = gates((h if keep is None else h * keep) @ recurrent, 4)
-            i, f, g, o = (a + b for a, b in zip(x, u, strict=True))
-            gate = self.recurrent_activation
-            c = gate(f) * c + gate(i) * self.activation(g)
-            return gate(o) * self.activation(c), c
-
-        return scan_cell(cell, gates(xp, 4), state, mask)
-
-
-class GRU(_Recurrent):
+class GRU(_GRU, _Recurrent):
     """A gated recurrence with one state: ``h = z h + (1 - z) g``, with update gate ``z`` and reset gate ``r``.
 
     ``reset_after=True`` (as in Keras and cuDNN) takes ``g = activation(x_g + r (h @ recurrent_g + bias_g))``; False takes
@@ -230,47 +299,3 @@ class GRU(_Recurrent):
     >>> GRU(4).build(np.ones((2, 5, 3)))(np.ones((2, 5, 3))).shape
     (2, 4)
     """
-
-    gates = 3
-
-    def __init__(
-        self,
-        units: int,
-        activation: Any = "tanh",
-        recurrent_activation: Any = "sigmoid",
-        use_bias: bool = True,
-        *,
-        reset_after: bool = True,
-        **options: Any,
-    ) -> None:
-        super().__init__(units, activation, use_bias, **options)
-        self.recurrent_activation = activations.get(recurrent_activation)
-        self.reset_after = reset_after
-
-    def _steps(self, x: jax.Array, state: tuple, mask: Any, keep: Any) -> tuple:
-        kernel, recurrent = self._kernels(x.shape[-1])
-        units, gate, first, after = self.units, self.recurrent_activation, None, None
-        if self.use_bias and self.reset_after:
-            both = self.param("bias", (2, 3 * units), "zeros")
-            first, after = both[0], both[1]
-        elif self.use_bias:
-            first = self.param("bias", (3 * units,), "zeros")
-        xp = _project(x, kernel, first)
-        usual = self.activation is activations.tanh and gate is activations.sigmoid
-        if usual and self.reset_after and keep is None:
-            return gru(xp, state[0], recurrent, after, mask)
-
-        def cell(x: Any, state: tuple) -> tuple:
-            h, (xz, xr, xg) = state[0], x
-            seen = h if keep is None else h * keep
-            if self.reset_after:
-                hz, hr, hg = gates(seen @ recurrent if after is None else seen @ recurrent + after, 3)
-                z, r = gate(xz + hz), gate(xr + hr)
-                g = self.activation(xg + r * hg)
-            else:
-                hz, hr = gates(seen @ recurrent[:, : 2 * units], 2)
-                z, r = gate(xz + hz), gate(xr + hr)
-                g = self.activation(xg + (r * seen) @ recurrent[:, 2 * units :])
-            return (z * h + (1 - z) * g,)
-
-        return scan_cell(cell, gates(xp, 3), state, mask)

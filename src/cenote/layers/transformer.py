@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from .. import activations
 from ..core import annotate
-from .attention import Heads, Projection
+from .attention import Heads, _Projection
 from .base import Layer
 from .check import floating, positive, rank
 from .dropout import Dropout
@@ -52,8 +52,8 @@ class _Block(Layer):
             self.cross_attention = Heads(*heads, **shared)
             self.cross_attention_norm = LayerNormalization(epsilon=layer_norm_epsilon)
         self.dropout = Dropout(dropout)
-        self.inner = Projection(**shared)
-        self.outer = Projection(**shared)
+        self.inner = _Projection(**shared)
+        self.outer = _Projection(**shared)
         self.feedforward_norm = LayerNormalization(epsilon=layer_norm_epsilon)
 
     def _round(self, x: jax.Array, norm: Layer, part: Callable[[jax.Array], Any]) -> tuple:

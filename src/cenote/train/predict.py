@@ -14,8 +14,13 @@ from ..data.feed import is_iterable_of_batches
 
 
 def predict(model: Any, x: Any, *, batch_size: int | None = None, steps: int | None = None) -> Any:
-    """The outputs of a model with ``arrays()``, ``_pure`` and ``_predictors`` for data, as numpy."""
+    """The outputs of a model with ``arrays()``, ``_pure`` and ``_predictors`` for data, as numpy.
+
+    What stateful layers carry goes from batch to batch, and stays in the model.
+    """
     params, state = model.arrays()
+    if model.stateful:
+        return _carried(model, params, state, x, batch_size, steps)
     run = model._predictors.get("predict")
     if run is None:
         run = model._predictors["predict"] = jax.jit(lambda p, s, x: model._pure(p, s, x, train=False)[0])
@@ -31,6 +36,23 @@ def predict(model: Any, x: Any, *, batch_size: int | None = None, steps: int | N
             jax.eval_shape(run, params, state, batch)
             raise
         parts.append(jax.tree.map(lambda leaf, n=count: leaf[:n], jax.device_get(y)))
+    return _joined(parts)
+
+
+def _carried(model: Any, params: dict, state: dict, x: Any, batch_size: int | None, steps: int | None) -> Any:
+    """Batches as they are, since each row of the state belongs to a row of the batch."""
+    run = model._predictors.get("carried")
+    if run is None:
+        run = model._predictors["carried"] = jax.jit(lambda p, s, x: model._pure(p, s, x, train=False))
+    parts: list = []
+    for batch in itertools.islice(_batches(model, x, batch_size), steps):
+        y, state = run(params, state, batch)
+        parts.append(jax.device_get(y))
+    model._put(state)
+    return _joined(parts)
+
+
+def _joined(parts: list) -> Any:
     if not parts:
         raise ValueError("there is nothing to predict: x holds no examples")
     return jax.tree.map(lambda *leaves: leaves[0] if len(leaves) == 1 else np.concatenate(leaves), *parts)

@@ -6,6 +6,9 @@ are differentiated, are in `cenote.kernels.convolution` and `cenote.kernels.recu
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import jax
@@ -14,7 +17,24 @@ import numpy as np
 
 from .build import library, status
 
-__all__ = ["convolution", "fits", "gru_backward", "gru_forward", "library", "lstm_backward", "lstm_forward", "status"]
+__all__ = ["convolution", "fits", "gru_backward", "gru_forward", "library", "lstm_backward", "lstm_forward", "plain", "status"]
+
+_plain: ContextVar[bool] = ContextVar("cenote_plain", default=False)
+
+
+@contextmanager
+def plain() -> Iterator[None]:
+    """Trace plain JAX inside this block, as where there are no kernels: what is in a program can then be counted.
+
+    >>> with plain():
+    ...     fits(jnp.zeros(1))
+    False
+    """
+    token = _plain.set(True)
+    try:
+        yield
+    finally:
+        _plain.reset(token)
 
 
 def fits(*arrays: Any) -> bool:
@@ -23,7 +43,8 @@ def fits(*arrays: Any) -> bool:
     >>> fits(jnp.zeros(1, jnp.int32))
     False
     """
-    return all(a.dtype == jnp.float32 and a.size for a in arrays) and jax.default_backend() == "cpu" and library() is not None
+    fit = all(a.dtype == jnp.float32 and a.size for a in arrays) and not _plain.get()
+    return fit and jax.default_backend() == "cpu" and library() is not None
 
 
 def convolution(part: str, a: jax.Array, b: jax.Array, shape: tuple[int, ...], strides: Any, pads: Any) -> jax.Array:
