@@ -9,6 +9,9 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("README*.md"), *(ROOT / "docs").glob("*.md")])
 
 
+PROMISE = r"^(print\(.*\))  # (True|False|\([\d, ]*\)|\[[\d., ]*\]|-?\d+(?:\.\d+)?)$"
+
+
 def blocks(path):
     return re.findall(r"```python\n(.*?)```", path.read_text(encoding="utf-8"), flags=re.S)
 
@@ -19,8 +22,18 @@ def test_the_page_runs(path, tmp_path, monkeypatch, request):
     if any("mnist" in block for block in code):
         request.getfixturevalue("data_folder")
     monkeypatch.chdir(tmp_path)
-    names: dict = {"__name__": "__main__"}
+    printed: list[str] = []
+
+    def show(*values):
+        printed.append(" ".join(map(str, values)))
+
+    def promised(text):
+        assert printed[-1] == text, f"{path.name} promises {text}, but {printed[-1]} was printed"
+
+    names: dict = {"__name__": "__main__", "print": show, "promised": promised}
     for number, block in enumerate(code):
+        # A value in the comment behind a print is what it prints; words there are words.
+        block = re.sub(PROMISE, r"\1; promised('\2')", block, flags=re.M)
         exec(compile(block, f"{path.name}, block {number + 1}", "exec"), names)
 
 

@@ -286,3 +286,9 @@ def test_losses_and_activations_are_nodes_of_a_graph():
     loss = losses.categorical_crossentropy(y_true, activations.softmax(x))
     values = Graph([y_true, x], loss).run(fetches=loss, feeds={"target": ONE_HOT, "scores": SCORES})
     np.testing.assert_allclose(values, losses.categorical_crossentropy(ONE_HOT, SCORES, from_logits=True), rtol=1e-5)
+
+
+def test_a_loss_of_ones_own_sees_equal_shapes():
+    loss = losses.get(lambda y_true, y_pred: jnp.mean((y_true - y_pred) ** 2, axis=-1))
+    y, p = jnp.arange(4.0), jnp.array([[1.0], [1.0], [2.0], [5.0]])
+    assert loss(y, p).item() == loss(y[:, None], p).item() == losses.get("mse")(y, p).item()

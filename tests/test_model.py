@@ -381,3 +381,28 @@ def test_kerass_word_for_the_mode_of_a_call():
     assert not np.array_equal(model(x, training=True, key=0), x)
     with pytest.raises(TypeError, match=r"is frozen: layer\.trainable = False"):
         model(cn.Input((50,)), training=False)
+
+
+def test_weights_come_in_the_order_of_keras():
+    keras = pytest.importorskip("keras")
+    theirs = keras.Sequential([keras.layers.Dense(3), keras.layers.BatchNormalization(), keras.layers.Dense(2)])
+    theirs(X)
+    ours = cn.Sequential([layers.Dense(3), layers.BatchNormalization(), layers.Dense(2)])
+    ours.build(X)
+    rng = np.random.default_rng(0)
+    weights = [rng.uniform(0.5, 1.5, size=w.shape).astype("float32") for w in theirs.get_weights()]
+    theirs.set_weights(weights)
+    ours.set_weights(weights)
+    np.testing.assert_allclose(ours.predict(X), theirs.predict(X, verbose=0), atol=1e-5)
+    for a, b in zip(ours.get_weights(), weights, strict=True):
+        assert np.array_equal(a, b)
+
+
+def test_a_rate_that_a_callback_set_is_the_optimizers(tmp_path):
+    model = cn.Sequential([layers.Dense(2)])
+    model.compile(cn.optimizers.SGD(0.1), "mse")
+    model.fit(X, Y, epochs=3, verbose=0, callbacks=cn.callbacks.LearningRateScheduler(lambda epoch, rate: rate / 2))
+    assert abs(model.optimizer.learning_rate - 0.0125) < 1e-6
+    model.save(tmp_path / "m.cenote")
+    assert abs(cn.load(tmp_path / "m.cenote").optimizer.learning_rate - 0.0125) < 1e-6
+    assert model.fit(X, Y, verbose=0).records[-1]["learning_rate"] == pytest.approx(0.0125)

@@ -188,16 +188,29 @@ class Built(Layer):
         return table
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write the model into one file: constructor arguments, input spec, tensors, what compile was told; no code."""
+        """Write the model into one file: constructor arguments, input spec, tensors, what compile was told; no code.
+
+        The optimizer's memory (momenta and the like) is not in it: ``fit(checkpoint=folder)`` keeps that.
+        """
         from .saving import save
 
         save(self, path)
 
     def get_weights(self) -> list[np.ndarray]:
-        """Every weight and state variable as numpy arrays, in the order of their declaration."""
+        """Every weight and state variable as numpy arrays, in Keras's order."""
         params, state = self.arrays()
         both = {**params, **state}
-        return [np.array(both[path]) for path in declared(self)]
+        return [np.array(both[path]) for path in self._in_order()]
+
+    def _in_order(self) -> list[str]:
+        """The paths of all weights as Keras lists them: layer by layer, in each first what is trained, then the state."""
+        layers: dict[str, list[str]] = {}
+        for kind in ("param", "state"):
+            for path, weight in declared(self).items():
+                layers.setdefault(path.rpartition(".")[0], [])
+                if weight.kind == kind:
+                    layers[path.rpartition(".")[0]].append(path)
+        return [path for paths in layers.values() for path in paths]
 
     def set_weights(self, weights: Iterable[Any]) -> None:
         """Put a list like that of ``get_weights`` back, or a dict by path (which may hold only some of the paths)."""
@@ -207,13 +220,13 @@ class Built(Layer):
             weights = list(weights)
             if len(weights) != len(known):
                 raise ValueError(f"the model has {len(known)} weights, but {len(weights)} were given")
-            weights = dict(zip(known, weights, strict=True))
+            weights = dict(zip(self._in_order(), weights, strict=True))
         for path, value in weights.items():
             if path not in known:
                 raise unknown("weight", path, known)
             if np.shape(value) != known[path].shape:
                 raise ValueError(f"weight {path!r} has shape {known[path].shape}, but {np.shape(value)} was given")
-        self._put({k: jnp.asarray(v, known[k].dtype) for k, v in weights.items()})
+        self._put({k: jnp.array(v, known[k].dtype) for k, v in weights.items()})  # copies: the caller may change his
 
     def freeze(self, *patterns: str) -> list[str]:
         """Keep training away from layers whose dotted paths match (``"layers.0"``, ``"encoder.*"``), and from what is in them.

@@ -9,16 +9,17 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from . import optimizers
 from .built import Built
-from .core import Module, declared
+from .core import Module, declared, members
 from .core.errors import unknown
 from .core.tree import spec_of
 from .data.feed import Resident, as_feed, hold_out, is_iterable_of_batches
 from .train import Checkpoints, History, Plan, Trainer, TrainState, evaluate, fit
 from .train.callbacks import Callback, Progress
-from .train.compiling import check_labels, check_names, infer, predict_spec, resolve_outputs
+from .train.compiling import check_labels, check_names, infer, predict_spec, resolve_outputs, warn_of_logits
 from .train.objective import augmentation
 from .train.predict import predict
 from .train.step import trained_names
@@ -52,6 +53,7 @@ class Model(Built):
     """
 
     stop_training = False
+    history: History | None = None  # of the last fit, however it ended
     _compiled: dict[str, Any] | None
     _trainer: Trainer | None
     _kept: TrainState | None  # optimizer state and step, kept between calls
@@ -61,11 +63,12 @@ class Model(Built):
     _rates_seen: int  # at which count of learning rates set to the optimizer its state was last looked at
     _schedule_seen: Any
     _augment: Any  # the layer that changes batches in training
+    _frozen_seen: frozenset[str]
     _trainer_seen: int  # at which count of changes to modules the trainer was last looked at
 
     _bookkeeping = Built._bookkeeping | {
-        *("stop_training", "_compiled", "_trainer", "_kept", "_predictors", "_outputs_seen"),
-        *("_trainer_seen", "_shown", "_rates_seen", "_schedule_seen", "_augment"),
+        *("stop_training", "history", "_compiled", "_trainer", "_kept", "_predictors", "_outputs_seen"),
+        *("_trainer_seen", "_shown", "_rates_seen", "_schedule_seen", "_augment", "_frozen_seen"),
     }
 
     def __new__(cls, *args: Any, **kwargs: Any):
@@ -75,6 +78,7 @@ class Model(Built):
         self: Any = super().__new__(kind, *args, **kwargs)
         self._compiled = self._trainer = self._kept = self._schedule_seen = self._augment = None
         self._predictors, self._outputs_seen, self._shown = {}, {}, {}
+        self._frozen_seen = frozenset()
         self._trainer_seen = self._rates_seen = -1
         return self
 
@@ -155,8 +159,13 @@ class Model(Built):
             print(said)
         assert self._compiled is not None
         old = self._trainer if self._trainer_seen != Module._changes else None
-        if old is not None and trained_names(old.weights) != trained_names(declared(self)):
-            self._trainer = self._kept = None
+        if self._trainer_seen != Module._changes:
+            frozen = frozenset(path for path, layer in members(self).items() if not layer.trainable)
+            if old is not None and trained_names(old.weights) != trained_names(declared(self)):
+                self._trainer = self._kept = None
+            elif frozen != self._frozen_seen:  # batch statistics, say, stay as they are in a frozen layer
+                self._trainer = None
+            self._frozen_seen = frozen
         rate = getattr(self.optimizer, "learning_rate", None)
         schedule = rate if callable(rate) else None
         if schedule is not self._schedule_seen:  # a schedule is part of the compiled step, a number is not
@@ -175,23 +184,30 @@ class Model(Built):
         c = self._compiled
         assert c is not None
         target = None if y is None else spec_of(y)
-        return resolve_outputs(
-            self._prediction(x),
+        prediction, links, adds_losses = self._seen(x)
+        outputs = resolve_outputs(
+            prediction,
             target,
             loss=c["loss"],
             loss_weights=c["loss_weights"],
             metrics=c["metrics"],
             weighted_metrics=c["weighted_metrics"],
             names=self.output_names,
-            adds_losses=c["loss"] is None and predict_spec(self, spec_of(x))[2],
+            adds_losses=adds_losses,
         )
+        warn_of_logits(outputs, links)
+        return outputs
 
     def _prediction(self, x: Any) -> Any:
         """Specs of the outputs for inputs like x."""
+        return self._seen(x)[0]
+
+    def _seen(self, x: Any) -> tuple[Any, Any, bool]:
+        """What `predict_spec` finds for inputs like x."""
         leaves, structure = jax.tree.flatten(x)
         key = (structure, *((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves))
         if key not in self._outputs_seen:
-            self._outputs_seen[key] = predict_spec(self, spec_of(x))[0]
+            self._outputs_seen[key] = predict_spec(self, spec_of(x))
         return self._outputs_seen[key]
 
     def _pure(self, params: dict, state: dict, x: Any, *, train: bool = False, key: Any = None) -> Any:
@@ -278,11 +294,25 @@ class Model(Built):
             validation_freq=validation_freq,
             validation_steps=validation_steps,
             checkpoints=Checkpoints(checkpoint) if isinstance(checkpoint, (str, os.PathLike)) else checkpoint,
+            tells=verbose not in (0, "0"),
         )
         self.stop_training = False
         watchers = [callbacks, Progress(verbose)]
         start = self._start(trainer).copy()  # the engine consumes the arrays it is given
-        return fit(trainer, start, feed, plan, watchers, model=self, publish=self._publish, listen=self._listen).history
+        try:
+            return fit(trainer, start, feed, plan, watchers, model=self, publish=self._publish, listen=self._listen).history
+        finally:
+            self._take_rate()
+
+    def _take_rate(self) -> None:
+        """A rate that callbacks have changed is the optimizer's from now on: it is shown, and saved."""
+        rate = getattr(self.optimizer, "learning_rate", None)
+        state = self._kept.opt_state if self._kept is not None else None
+        if isinstance(rate, float) and isinstance(state, dict) and "learning_rate" in state:
+            found = float(state["learning_rate"])
+            if np.float32(rate) != np.float32(found):
+                self.optimizer.learning_rate = found
+                self._rates_seen = getattr(self.optimizer, "_rates_set", 0)
 
     def _start(self, trainer: Trainer) -> TrainState:
         """The state to go on from: the model's weights, and the optimizer's memory of earlier calls."""

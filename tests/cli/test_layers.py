@@ -20,7 +20,7 @@ def test_everything_public_has_a_sentence():
         entries = inventory(kind)
         assert entries, kind
         for entry in entries:
-            assert len(entry["says"]) > 10 and entry["says"][-1] in ".:?)", entry
+            assert len(entry["says"]) > 6 and entry["says"][-1] in ".:?)", entry
             assert entry["family"], entry
 
 

@@ -220,3 +220,11 @@ def test_without_averages_there_is_nothing_to_swap(digits):
     model = net(cn.optimizers.ASGD(0.5, t0=3))
     model.fit(**digits, epochs=1, callbacks=SwapEMAWeights(swap_on_epoch=True))
     np.testing.assert_array_equal(model.get_weights()[0], np.asarray(model._kept.opt_state["average"]["a"]))
+
+
+def test_a_callback_cannot_set_the_rate_of_a_schedule():
+    model = cn.Sequential([cn.layers.Dense(1)])
+    model.compile(cn.optimizers.SGD(cn.schedules.CosineDecay(0.1, 100)), "mse")
+    with pytest.raises(TypeError, match="rate is a schedule"):
+        x = np.ones((8, 2), "float32")
+        model.fit(x, x[:, :1], verbose=0, callbacks=cn.callbacks.LearningRateScheduler(lambda epoch: 0.01))

@@ -1,5 +1,7 @@
 """From what is said in compile to losses and metrics of each output; and what is chosen when nothing is said."""
 
+import warnings
+
 import jax
 import numpy as np
 import pytest
@@ -183,3 +185,22 @@ def test_what_made_probabilities_is_known():
     penalised = cn.Sequential([layers.Dense(3, activity_regularizer="l2")])
     penalised.build(X)
     assert predict_spec(penalised, spec(8, 4))[2]
+
+
+def test_logits_into_a_loss_of_probabilities_are_warned_of():
+    x, y = np.ones((8, 3), "float32"), np.zeros(8, "int32")
+    model = cn.Sequential([layers.Dense(2)])
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    with pytest.warns(
+        UserWarning, match=r"has not gone through a softmax: say losses\.SparseCategoricalCrossentropy\(from_logits"
+    ):
+        model.fit(x, y, verbose=0)
+    for last, loss in (
+        (layers.Dense(2, activation="softmax"), "sparse_categorical_crossentropy"),
+        (layers.Dense(2), cn.losses.SparseCategoricalCrossentropy(from_logits=True)),
+    ):
+        model = cn.Sequential([last])
+        model.compile("sgd", loss)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            model.fit(x, y, verbose=0)

@@ -584,3 +584,92 @@ def test_metrics_come_in_the_order_they_were_given():
     assert list(single.fit(inputs, targets, epochs=60, verbose=0).history) == ["loss", "mse", "mae"]
     loss, mse, mae = single.evaluate(inputs, 2 * targets, verbose=0)
     assert mse == loss and abs(mae - np.sqrt(mse)) < 1e-3
+
+
+def test_after_a_loss_that_is_no_number_the_model_trains_again():
+    x, y = np.ones((64, 2), "float32"), np.ones((64, 1), "float32")
+    bad = y.copy()
+    bad[40] = 3e38
+    for optimizer in ("adam", cn.optimizers.SGD(0.01, momentum=0.9)):
+        model = cn.Sequential([layers.Dense(1)])
+        model.compile(optimizer, "mse")
+        with pytest.raises(FloatingPointError):
+            model.fit(x, bad, verbose=0)
+        assert np.isfinite(model.fit(x, y, epochs=2, verbose=0).history["loss"]).all()
+
+
+def test_metrics_of_one_name_are_told_apart():
+    x, y = np.random.default_rng(0).normal(size=(64, 2)).astype("float32"), np.ones((64, 1), "float32")
+    y[::3] = 0
+    model = cn.Sequential([layers.Dense(1, activation="sigmoid")])
+    precisions = [cn.metrics.Precision(thresholds=0.1), cn.metrics.Precision(thresholds=0.9)]
+    model.compile("sgd", "binary_crossentropy", metrics=[*precisions, "mae"], weighted_metrics=["mae"])
+    said = model.fit(x, y, sample_weight=np.arange(64.0), verbose=0).history
+    assert list(said) == ["loss", "precision", "precision_1", "mae", "weighted_mae"]
+    assert said["precision"] != said["precision_1"]
+    assert len(said) == 5 and len(set(map(str, said.values()))) == 5
+
+
+def test_batch_statistics_of_a_frozen_block_stay():
+    x, y = np.random.default_rng(0).normal(size=(64, 3)).astype("float32") + 5, np.ones((64, 1), "float32")
+    model = cn.Sequential([cn.Sequential([layers.BatchNormalization(center=False, scale=False)]), layers.Dense(1)])
+    model.compile("sgd", "mse")
+    model.fit(x, y, verbose=0)
+    before = np.array(model.state_arrays["layers.0.layers.0.mean"])
+    assert before.any()
+    model.freeze("layers.0")
+    model.fit(x, y, verbose=0)
+    assert np.array_equal(model.state_arrays["layers.0.layers.0.mean"], before)
+    model.unfreeze("layers.0")
+    model.fit(x, y, verbose=0)
+    assert not np.array_equal(model.state_arrays["layers.0.layers.0.mean"], before)
+
+
+def test_weights_are_copies_of_what_was_given():
+    kernel = np.zeros(64, "float32").reshape(4, 16)
+    model = cn.Sequential([layers.Dense(16, kernel_initializer=lambda key, shape, dtype: kernel, input_shape=(4,))])
+    model.build()
+    kernel[:] = 9
+    assert not np.asarray(model.params["layers.0.kernel"]).any()
+    model.set_weights({"layers.0.kernel": kernel})
+    kernel[:] = 7
+    assert (np.asarray(model.params["layers.0.kernel"]) == 9).all()
+
+
+def test_the_end_of_a_stream_is_heard():
+    class Batches:
+        def __init__(self, last):
+            self.last = last
+
+        def __iter__(self):
+            x, y = np.ones((16, 2), "float32"), np.ones((16, 1), "float32")
+            yield x, y
+            yield x * self.last, y
+
+    model = cn.Sequential([layers.Dense(1)])
+    model.compile(cn.optimizers.SGD(1e-3), "mse")
+    with pytest.raises(FloatingPointError):
+        model.fit(Batches(np.float32(1e25)), verbose=0)
+    assert all(np.isfinite(w).all() for w in model.get_weights())
+    assert np.isfinite(model.fit(Batches(np.float32(1)), verbose=0).history["loss"]).all()
+    assert model.history.history["loss"]
+
+
+def test_weights_spoiled_by_the_last_step_show_in_the_validation():
+    x, y = np.ones((16, 2), "float32"), np.ones((16, 1), "float32")
+    model = cn.Sequential([layers.Dense(1)])
+    model.compile(cn.optimizers.SGD(1e30), "mse")
+    with pytest.raises(FloatingPointError, match="validation loss became"):
+        model.fit(x, 0 * y - 3, batch_size=16, validation_data=(x, y), epochs=1, verbose=0)
+    assert all(np.isfinite(w).all() for w in model.get_weights())
+
+
+def test_a_checkpoint_folder_says_what_it_did(tmp_path, capsys):
+    x, y = np.ones((16, 2), "float32"), np.ones((16, 1), "float32")
+    model = cn.Sequential([layers.Dense(1)])
+    model.compile("sgd", "mse")
+    for _ in range(2):
+        model.fit(x, y, epochs=2, checkpoint=tmp_path, verbose=2)
+    assert "is finished (2 epochs): its weights are back, nothing was trained" in capsys.readouterr().out
+    model.fit(x, y, epochs=3, checkpoint=tmp_path, verbose=2)
+    assert "resumed from step-" in capsys.readouterr().out

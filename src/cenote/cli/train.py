@@ -70,8 +70,8 @@ def _settings(args: argparse.Namespace, dataset: str) -> Settings:
     name = args.optimizer or "adam"
     try:
         rate = args.learning_rate or float(optimizers.get(name).learning_rate)  # type: ignore[union-attr]
-    except ValueError as error:
-        raise UsageTrouble(str(error)) from error
+    except (ValueError, TypeError, AttributeError) as error:  # also those that need an optimizer of their own
+        raise UsageTrouble(f"--optimizer {name}: {error}") from error
     return Settings(
         dataset,
         kind,

@@ -370,7 +370,7 @@ class Graph(Module):
 
     def _cloned(self) -> None:
         super()._cloned()
-        self._train_state = {}
+        self._train_state, self._programs = {}, {}
 
     def _draw(self) -> None:
         if not self._drawn and self.layers:

@@ -79,6 +79,8 @@ class Lifted(Module):
     def _receive(self, extras: tuple, reduce: Callable = lambda v: v) -> None:
         written, losses, captured, _ = extras
         outer = self._inside("forward")
+        if written or captured or losses:
+            outer.forbid_inner_trace("what a lifted block writes, adds or captures")
         outer.written.update(written)
         outer.captured.update(captured)
         for value in losses:

@@ -148,6 +148,11 @@ class Module:
     def __setattr__(self, name: str, value: Any) -> None:
         if not name.startswith("_") and isinstance(value, (Module, list, tuple, dict)):
             Module._changes += 1
+        elif isinstance(value, jax.core.Tracer):
+            raise AttributeError(
+                f"{type(self).__name__}.{name} was set to an array of a computation that is being traced: forward changes "
+                f"nothing; look at outputs with cenote.core.outputs(model, x, ...), keep numbers with self.set_state(name, ...)"
+            )
         super().__setattr__(name, value)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -163,7 +168,11 @@ class Module:
 
     @trainable.setter
     def trainable(self, value: bool) -> None:
+        from .tree import children
+
         self._trainable = bool(value)
+        for _, child in children(self):  # as in Keras; what was frozen by itself before goes along, too
+            child.trainable = value
         Module._changes += 1
 
     # -- what a layer uses inside forward ------------------------------------------------------------------------------

@@ -27,15 +27,15 @@ def configure() -> None:
     wish = os.environ.get("CENOTE_COMPILATION_CACHE", "")
     if wish == "0" or jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]
         return
-    folder = Path(wish).expanduser() if wish else cache_home() / "compiled"
-    # Programs for the CPU hold its instructions: a home shared by several machines needs a folder for each kind.
-    folder = folder / machine()
-    try:
+    try:  # there may be no home, as for a user that exists by number only
+        folder = Path(wish).expanduser() if wish else cache_home() / "compiled"
+        # Programs for the CPU hold its instructions: a home shared by several machines needs a folder for each kind.
+        folder = folder / machine()
         folder.mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK):
             return
         trim(folder, MAX_CACHE_BYTES)
-    except OSError:
+    except (OSError, RuntimeError):
         return
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)

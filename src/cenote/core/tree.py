@@ -110,7 +110,9 @@ def draw(weights: dict[str, Weight], key: Any) -> tuple[dict[str, Any], dict[str
     params: dict[str, Any] = {}
     state: dict[str, Any] = {}
     for path, w in weights.items():
-        value = jax.device_put(w.init(fold(key, path), w.shape, w.dtype))  # unlike asarray, this compiles nothing
+        value = w.init(fold(key, path), w.shape, w.dtype)
+        # A copy of what may be somebody's own array; unlike jnp.array, device_put compiles nothing.
+        value = jax.device_put(value.copy() if isinstance(value, np.ndarray) else value)
         if value.shape != w.shape:
             raise ValueError(f"the initializer of {path!r} returned shape {value.shape}, expected {w.shape}")
         (params if w.kind == "param" else state)[path] = value

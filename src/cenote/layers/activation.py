@@ -126,7 +126,7 @@ class PReLU(Layer):
     [[-1.0, 2.0]]
     """
 
-    weights = {"alpha": "alpha"}
+    weight_options = {"alpha": "alpha"}
     supports_masking = True
 
     def __init__(self, *, shared_axes: int | tuple[int, ...] | None = None, **options: Any) -> None:

@@ -25,7 +25,7 @@ __all__ = ["AdditiveAttention", "Attention", "GroupQueryAttention", "MultiHeadAt
 class _Projection(Layer):
     """The last axes of an input to other ones: kernel (*inputs, *outputs), bias (*outputs)."""
 
-    weights = {"kernel": "kernel", "bias": "bias"}
+    weight_options = {"kernel": "kernel", "bias": "bias"}
 
     def __init__(self, use_bias: bool = True, **options: Any) -> None:
         super().__init__(**options)
@@ -75,7 +75,7 @@ class Heads(Layer):
     ``key_heads`` may be fewer than ``num_heads``; ``key_dim=None`` shares the features of the query out among the heads.
     """
 
-    weights = {"kernel": "kernel", "bias": "bias"}
+    weight_options = {"kernel": "kernel", "bias": "bias"}
 
     def __init__(
         self,
@@ -159,7 +159,7 @@ class Heads(Layer):
         parts += [m[:, None, :, None] for m in (places.sequence(own, query),) if m is not None]
         allowed = Allowed(tuple(parts), first, use_causal_mask, self.sliding_window)
         rate = self.dropout if self.train else 0.0
-        seed = _drop_key(self) if rate else None
+        seed = self.seeded_key() if rate else None
         results = []
         if return_attention_scores:
             weights = attention.scores(q, k, allowed)
@@ -410,7 +410,7 @@ class Attention(Layer):
             parts = (jnp.repeat(value_mask, q.shape[0] // batch, axis=0)[:, None, None, :],)
         allowed = Allowed(parts, 0, use_causal_mask)
         rate = self.dropout if self.train else 0.0
-        seed = _drop_key(self) if rate else None
+        seed = self.seeded_key() if rate else None
         scale = self._scale(query.shape[-1]) if self.use_scale else None
         if self.score_mode == "dot" and not return_attention_scores:
             weights, y = None, attention.attend(q if scale is None else q * scale, k, v, allowed, rate, seed, scale=1.0)
@@ -494,11 +494,6 @@ class AdditiveAttention(Attention):
 def _total(x: jax.Array) -> jax.Array:
     """The sum over features, in float32 at least."""
     return x.sum(-1, dtype=jnp.promote_types(x.dtype, jnp.float32))
-
-
-def _drop_key(layer: Any) -> jax.Array:
-    key = layer.next_key()
-    return key if layer.seed is None else jax.random.fold_in(key, layer.seed)
 
 
 def _remember(cache: dict[str, jax.Array], k: jax.Array, v: jax.Array, masks: list) -> dict[str, jax.Array]:

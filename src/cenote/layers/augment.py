@@ -108,10 +108,7 @@ class Augmentation(Layer):
     def _drawn(self, shape: tuple[int, ...]) -> Any:
         if not self.train:
             return self.rest(shape)
-        key = self.next_key()
-        if self.seed is not None:
-            key = jax.random.fold_in(key, self.seed & 0xFFFFFFFF)
-        return self.draw(key, shape)
+        return self.draw(self.seeded_key(), shape)
 
     def _transform(self, parts: dict[str, Any], drawn: Any) -> dict[str, Any]:
         shape = parts["images"].shape

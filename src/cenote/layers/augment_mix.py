@@ -434,9 +434,7 @@ class SpecAugment(Layer):
             )
         if not self.train:
             return x
-        key = self.next_key()
-        if self.seed is not None:
-            key = jax.random.fold_in(key, self.seed & 0xFFFFFFFF)
+        key = self.seeded_key()
         batch = x if x.ndim == 3 else x[None]
         length = jnp.full(batch.shape[0], batch.shape[1]) if mask is None else mask.sum(-1).reshape(-1)
         return self.transform(batch, self.draw(key, batch.shape), length).reshape(x.shape)

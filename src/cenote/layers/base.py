@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from .. import constraints, initializers, regularizers
 from ..core import Module, annotate, annotation
+from ..core.configurable import parameters
 from ..core.errors import unknown
 from ..core.notes import add_loss
 
@@ -20,11 +21,11 @@ __all__ = ["Layer"]
 class Layer(Module):
     """The base of all layers: names, freezing, and initializer, regularizer and constraint of each weight.
 
-    ``weights`` maps Keras's option prefix to our weight name: ``{"gamma": "scale"}`` lets BatchNormalization take
+    ``weight_options`` maps Keras's option prefix to our weight name: ``{"gamma": "scale"}`` lets BatchNormalization take
     ``gamma_initializer=``, ``gamma_regularizer=`` and ``gamma_constraint=`` for its weight ``scale``.
 
     >>> class Scale(Layer):
-    ...     weights = {"gamma": "scale"}
+    ...     weight_options = {"gamma": "scale"}
     ...     def forward(self, x):
     ...         return x * self.param("scale", (x.shape[-1],), "ones")
     >>> Scale(gamma_initialiser="zeros")
@@ -32,7 +33,7 @@ class Layer(Module):
     ValueError: unknown argument of Scale 'gamma_initialiser': did you mean 'gamma_initializer' or ...
     """
 
-    weights: dict[str, str] = {}
+    weight_options: dict[str, str] = {}
     supports_masking: bool = False
 
     # Defaults here, so that a subclass that forgets super().__init__() works, too.
@@ -50,22 +51,24 @@ class Layer(Module):
         **options: Any,
     ) -> None:
         self.name = name
-        self.trainable = trainable
+        self._trainable = bool(trainable)  # of this layer alone: parts that it was given keep theirs
         self.input_shape = _input_shape(input_shape, options)
         if dtype not in (None, "float32"):
             raise ValueError(
                 f"{type(self).__name__}(dtype={dtype!r}): precision is a policy of the whole model here; "
                 f"use model.compile(precision='mixed_bfloat16')"
             )
-        known = ["activity_regularizer", *(f"{p}_{kind}" for p in self.weights for kind in _KINDS)]
+        known = ["activity_regularizer", *(f"{p}_{kind}" for p in self.weight_options for kind in _KINDS)]
         for option in options:
             if option not in known:
-                raise unknown(f"argument of {type(self).__name__}", option, [*known, "name", "trainable", "input_shape"])
+                own = [name for name, p in parameters(type(self)).items() if p.kind is not p.VAR_KEYWORD]
+                takes = dict.fromkeys([*own, *known, "name", "trainable", "input_shape"])
+                raise unknown(f"argument of {type(self).__name__}", option, [*takes])
         self.activity_regularizer = regularizers.get(options.pop("activity_regularizer", None))
         self.options: dict[str, dict[str, Any]] = {}
         for option, value in options.items():
             prefix, _, kind = option.rpartition("_")
-            self.options.setdefault(self.weights[prefix], {})[kind] = _KINDS[kind](value)
+            self.options.setdefault(self.weight_options[prefix], {})[kind] = _KINDS[kind](value)
 
     def param(self, name: str, shape: tuple[int, ...], init: Any = "glorot_uniform", **said: Any) -> Any:
         """Declare and read a weight; what the user's options say about it wins over the layer's default."""
@@ -77,6 +80,11 @@ class Layer(Module):
     def state(self, name: str, shape: tuple[int, ...], init: Any = "zeros", **said: Any) -> Any:
         init = self.options.get(name, {}).get("initializer") or initializers.get(init)
         return super().state(name, shape, init, **said)
+
+    def seeded_key(self) -> jax.Array:
+        """A fresh key of the call, to which the layer's own ``seed`` adds, if it has one."""
+        key, seed = self.next_key(), getattr(self, "seed", None)
+        return key if seed is None else jax.random.fold_in(key, seed & 0xFFFFFFFF)
 
     def mask(self, x: Any) -> Any:
         """The mask (batch, time) that came with a sequence, or None."""

@@ -28,7 +28,7 @@ class _Rule(Layer):
     draw; with ``recurrent_dropout`` or ``implementation=1`` each gate has draws of its own, for the input, too.
     """
 
-    weights = {"kernel": "kernel", "recurrent": "recurrent_kernel", "bias": "bias"}
+    weight_options = {"kernel": "kernel", "recurrent": "recurrent_kernel", "bias": "bias"}
     counted = "units"  # what Keras calls the first argument
     gates = 1
     states: tuple[str, ...] = ("h",)
@@ -143,13 +143,9 @@ class _Rule(Layer):
         """Factors of dropout for input and state, (draw, batch, ...), or None: one draw for all gates or one for each."""
         count, wide = self._draws(), jnp.promote_types(x.dtype, jnp.float32)
         return tuple(
-            random.dropout(jnp.ones((count, *shape), wide), rate, self._key()) if self.train and rate else None
+            random.dropout(jnp.ones((count, *shape), wide), rate, self.seeded_key()) if self.train and rate else None
             for rate, shape in ((self.dropout, x.shape), (self.recurrent_dropout, state))
         )
-
-    def _key(self) -> jax.Array:
-        key = self.next_key()
-        return key if self.seed is None else jax.random.fold_in(key, self.seed)
 
 
 def _kept(h: jax.Array, factor: Any) -> jax.Array:

@@ -37,7 +37,7 @@ class Convolution(Layer):
     as for "same", with the picture mirrored, its border repeated, or its other end.
     """
 
-    weights = {"kernel": "kernel", "bias": "bias"}
+    weight_options = {"kernel": "kernel", "bias": "bias"}
     n = 2
     paddings: tuple[str, ...] = ("valid", "same", *MODES)
 
@@ -175,7 +175,7 @@ class Conv3D(_Conv):
 
 
 class _DepthwiseConv(Convolution):
-    weights = {"depthwise": "kernel", "bias": "bias"}
+    weight_options = {"depthwise": "kernel", "bias": "bias"}
 
     def __init__(
         self,
@@ -239,7 +239,7 @@ class DepthwiseConv2D(_DepthwiseConv):
 
 
 class _SeparableConv(Convolution):
-    weights = {"depthwise": "depthwise_kernel", "pointwise": "pointwise_kernel", "bias": "bias"}
+    weight_options = {"depthwise": "depthwise_kernel", "pointwise": "pointwise_kernel", "bias": "bias"}
 
     def __init__(
         self,

@@ -27,7 +27,7 @@ class Dense(Layer):
     (2, 4)
     """
 
-    weights = {"kernel": "kernel", "bias": "bias"}
+    weight_options = {"kernel": "kernel", "bias": "bias"}
     supports_masking = True
 
     def __init__(self, units: int, activation: Any = None, use_bias: bool = True, **options: Any) -> None:
@@ -63,7 +63,7 @@ class EinsumDense(Layer):
     (2, 3, 4)
     """
 
-    weights = {"kernel": "kernel", "bias": "bias"}
+    weight_options = {"kernel": "kernel", "bias": "bias"}
 
     def __init__(
         self, equation: str, output_shape: Any, activation: Any = None, bias_axes: str | None = None, **options: Any
@@ -137,7 +137,7 @@ class Bilinear(Layer):
     (2, 4)
     """
 
-    weights = {"kernel": "kernel", "bias": "bias"}
+    weight_options = {"kernel": "kernel", "bias": "bias"}
 
     def __init__(self, units: int, activation: Any = None, use_bias: bool = True, **options: Any) -> None:
         super().__init__(**options)

@@ -38,10 +38,7 @@ class Noisy(Layer):
         x = floating(x)
         if not self.train or getattr(self, self.strength) == 0:
             return x
-        key = self.next_key()
-        if self.seed is not None:
-            key = jax.random.fold_in(key, self.seed)
-        return self.disturb(x, key)
+        return self.disturb(x, self.seeded_key())
 
 
 class Dropout(Noisy):

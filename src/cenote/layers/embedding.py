@@ -33,7 +33,7 @@ class Embedding(Layer):
     (2, 5, 4)
     """
 
-    weights = {"embeddings": "table"}
+    weight_options = {"embeddings": "table"}
 
     def __init__(
         self,
@@ -149,7 +149,7 @@ class EmbeddingBag(Layer):
     (2, 3)
     """
 
-    weights = {"embeddings": "table"}
+    weight_options = {"embeddings": "table"}
 
     def __init__(
         self, input_dim: int, output_dim: int, mode: str = "mean", *, padding_idx: int | None = None, **options: Any

@@ -33,7 +33,7 @@ __all__ = [
 class _Scaled(Layer):
     """What normalising layers share: a positive epsilon, and a scale and a bias for what comes out."""
 
-    weights = {"gamma": "scale", "beta": "bias"}
+    weight_options = {"gamma": "scale", "beta": "bias"}
     supports_masking = True
 
     def __init__(self, epsilon: float, center: bool, scale: bool, **options: Any) -> None:
@@ -82,7 +82,7 @@ class BatchNormalization(_Scaled):
     (4, 3)
     """
 
-    weights = {"gamma": "scale", "beta": "bias", "moving_mean": "mean", "moving_variance": "var"}
+    weight_options = {"gamma": "scale", "beta": "bias", "moving_mean": "mean", "moving_variance": "var"}
 
     def __init__(
         self,
@@ -233,7 +233,7 @@ class RMSNormalization(_Scaled):
     [[1.0, 1.0]]
     """
 
-    weights = {"scale": "scale"}
+    weight_options = {"scale": "scale"}
 
     def __init__(self, axis: int | tuple[int, ...] = -1, epsilon: float = 1e-6, **options: Any) -> None:
         super().__init__(epsilon, False, True, **options)
@@ -442,7 +442,7 @@ class WeightNormalization(_OtherWeight):
     (2, 4)
     """
 
-    weights = {"g": "g"}
+    weight_options = {"g": "g"}
 
     def __init__(self, layer: Any, weight: str | None = None, axis: int | None = -1, **options: Any) -> None:
         super().__init__(layer, weight, **options)

@@ -80,7 +80,7 @@ class PositionEmbedding(Layer):
     (1, 2, 3)
     """
 
-    weights = {"embeddings": "table"}
+    weight_options = {"embeddings": "table"}
 
     def __init__(self, sequence_length: int, initializer: Any = "glorot_uniform", **options: Any) -> None:
         super().__init__(**options)
@@ -180,7 +180,7 @@ class TokenAndPositionEmbedding(Layer):
     (1, 3, 4)
     """
 
-    weights = {"embeddings": "table"}
+    weight_options = {"embeddings": "table"}
 
     def __init__(
         self,

@@ -23,7 +23,7 @@ __all__ = ["TransformerDecoder", "TransformerEncoder"]
 class _Block(Layer):
     """What both blocks share: ``x + dropout(part(x))``, normalised before the part or after the sum."""
 
-    weights = {"kernel": "kernel", "bias": "bias"}
+    weight_options = {"kernel": "kernel", "bias": "bias"}
     supports_masking = True
     crosses = False  # whether there is a second sequence to attend to
 

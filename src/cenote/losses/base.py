@@ -148,6 +148,20 @@ def spread(weights: Any, values: jax.Array, where: str) -> jax.Array:
     raise ValueError(f"{where} of shape {np.shape(weights)} does not fit values of shape {values.shape}")
 
 
+def alike(y_true: Any, y_pred: Any) -> tuple[Any, Any]:
+    """Targets (n,) for predictions (n, 1), or the other way round, get the same shape: a difference of both is no matrix then.
+
+    >>> [a.shape for a in alike(jnp.zeros(3), jnp.zeros((3, 1)))]
+    [(3, 1), (3, 1)]
+    """
+    true, pred = np.shape(y_true), np.shape(y_pred)
+    if pred == (*true, 1) and len(pred) == 2:
+        y_true = jnp.asarray(y_true)[..., None]
+    elif true == (*pred, 1) and len(true) == 2:
+        y_pred = jnp.asarray(y_pred)[..., None]
+    return y_true, y_pred
+
+
 class FunctionLoss(Loss):
     """A loss made of a function ``function(y_true, y_pred, **options)``.
 
@@ -173,7 +187,7 @@ class FunctionLoss(Loss):
         super().__init__(name or getattr(self.function, "__name__", None), reduction, dtype)
 
     def call(self, y_true: Any, y_pred: Any) -> jax.Array:
-        return self.function(y_true, y_pred, **self.options)
+        return self.function(*alike(y_true, y_pred), **self.options)
 
     def values(self, y_true: Any, y_pred: Any) -> jax.Array:
         elements = getattr(self.function, "elements", None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -39,7 +40,7 @@ class LossScaleOptimizer(Optimizer):
     def __init__(
         self, inner_optimizer: Any, initial_scale: float = 2.0**15, dynamic_growth_steps: int = 2000, name: str | None = None
     ):
-        self.inner_optimizer = _optimizer(inner_optimizer)
+        self.inner_optimizer = copy.copy(_optimizer(inner_optimizer))  # it may serve elsewhere, too
         self.inner_optimizer.loss_scale_factor = None  # or gradients would be divided twice
         super().__init__(self.inner_optimizer.learning_rate, name=name)
         self.initial_scale, self.dynamic_growth_steps = initial_scale, dynamic_growth_steps

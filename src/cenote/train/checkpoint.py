@@ -66,9 +66,10 @@ class Checkpoints:
         self._pending_best: dict[str, np.ndarray] | None = None
         self._identity = _identity(run, feed, plan, trainer)
         self.folder.mkdir(parents=True, exist_ok=True)
-        for leftover in self.folder.glob(".*.part"):  # of a process that was killed while it wrote
-            with contextlib.suppress(OSError):
-                leftover.unlink()
+        for name in (".step-*.checkpoint.*.part", ".best.checkpoint.*.part"):  # of a process that was killed while it wrote
+            for leftover in self.folder.glob(name):
+                with contextlib.suppress(OSError):
+                    leftover.unlink()
         self.notes = []
         for path in reversed(self.files()):
             try:
@@ -78,7 +79,11 @@ class Checkpoints:
                 continue
             self._check_identity(path, info["identity"])
             self._restore(run, hooks, trainer, arrays, info)
-            self.notes.append(f"resumed from {path.name}: epoch {run.epoch + 1}, step {int(run.state.step)}")
+            if run.epoch >= plan.epochs:
+                said = f"the run in {self.folder} is finished ({run.epoch} epochs): its weights are back, nothing was trained"
+            else:
+                said = f"resumed from {path.name}: epoch {run.epoch + 1}, step {int(run.state.step)}"
+            self.notes.append(said)
             return
 
     def chunk_ended(self, run: Any, hooks: Any) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import warnings
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -63,6 +66,7 @@ def resolve_outputs(
                 ),
             )
         )
+    _name_apart(outputs)
     if all(out.loss is None for out in outputs) and not adds_losses:
         raise ValueError("compile was given no loss, so there is nothing to minimise: model.compile(loss='mse')")
     return outputs
@@ -93,6 +97,42 @@ def _by_name(given: Any, names: list[str], what: str, single: Any) -> dict[str, 
         several = {"loss": "losses", "list of metrics": "lists of metrics"}.get(what, f"{what}s")
         raise ValueError(f"{len(given)} {several} for {len(names)} outputs ({names}): give one each, or a dict by name")
     return dict(zip(names, given, strict=True))
+
+
+def warn_of_logits(outputs: list[Output], links: Any) -> None:
+    """Say so where a loss takes probabilities and the output has not gone through what makes them: it would learn badly."""
+    takes_probabilities = (
+        loss_family.BinaryCrossentropy,
+        loss_family.CategoricalCrossentropy,
+        loss_family.SparseCategoricalCrossentropy,
+    )
+    for out, link in zip(outputs, jax.tree.leaves(links), strict=False):
+        plain = isinstance(out.loss, takes_probabilities) and not out.loss.options.get("from_logits", False)
+        if plain and link == "":
+            name, last = type(out.loss).__name__, "sigmoid" if "Binary" in type(out.loss).__name__ else "softmax"
+            warnings.warn(
+                f"{name} takes probabilities, but {f'output {out.name!r}' if out.name else 'the output'} has not gone through "
+                f"a {last}: say losses.{name}(from_logits=True), or end with activation={last!r}",
+                stacklevel=5,
+            )
+
+
+def _name_apart(outputs: list[Output]) -> None:
+    """Metrics of one name in one output get another: ``precision_1``; ``weighted_mae`` beside ``mae``, as in Keras."""
+    for number, out in enumerate(outputs):
+        taken, renamed = {"loss"}, []
+        for metric, prefix in [*((m, "") for m in out.metrics), *((m, "weighted_") for m in out.weighted_metrics)]:
+            name = metric.name if metric.name not in taken else f"{prefix}{metric.name}"
+            count = 1
+            while name in taken:
+                name, count = f"{prefix}{metric.name}_{count}", count + 1
+            taken.add(name)
+            if name != metric.name:
+                metric = copy.copy(metric)
+                metric.name = name
+            renamed.append(metric)
+        several = len(out.metrics)
+        outputs[number] = replace(out, metrics=tuple(renamed[:several]), weighted_metrics=tuple(renamed[several:]))
 
 
 def check_names(loss: Any, *metrics: Any) -> None:

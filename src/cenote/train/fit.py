@@ -39,6 +39,7 @@ class Plan:
     validation_freq: int | Iterable[int] = 1
     validation_steps: int | None = None
     checkpoints: Checkpoints | None = None
+    tells: bool = False  # whether to print what the checkpoints did at the start
 
     def validates(self, epoch: int) -> bool:
         if self.validation is None:
@@ -67,11 +68,15 @@ def fit(
     """
     run = Run(state, plan.epochs, model, plan.initial_epoch, 0, plan.steps or feed.steps, feed.batch_size)
     run.validation_freq = plan.validation_freq
+    if model is not None:
+        model.history = run.history  # there after an interruption, too
     with CallbackList(callbacks, run) as hooks, interrupts(run):
         plan = replace(plan, checkpoints=hooks.checkpoints(plan.checkpoints))  # a BackupAndRestore brings its own
         loop = _Loop(trainer, feed, plan, run, hooks, publish, listen)
         if plan.checkpoints is not None:
             plan.checkpoints.begin(run, hooks, trainer, feed, plan)
+            for note in plan.checkpoints.notes if plan.tells else ():
+                print(note)
         hooks.on_train_begin()
         loop.take_up()
         try:
@@ -128,7 +133,7 @@ class _Loop:
         try:
             self._resident() if isinstance(self.feed, Resident) else self._stream()
         except FloatingPointError:
-            run.state = run.state.with_arrays(*safe)
+            self._undo(safe)
             raise
         if run.interrupted:
             return
@@ -139,6 +144,14 @@ class _Loop:
             found = evaluate(self.trainer, run.state.params, run.state.state, plan.validation, steps=plan.validation_steps)
             logs |= {f"val_{k}": v for k, v in found.items()}
             self.hooks.on_test_end(found)
+            if (
+                not math.isfinite(found["loss"]) and not self.forgives_nan
+            ):  # the last step of the epoch may have spoiled the weights
+                error = self._nan_text(found["loss"], run.learning_rate).replace(
+                    "the loss became", "the validation loss became", 1
+                )
+                self._undo(safe)
+                raise FloatingPointError(error)
         run.history.add(run, logs)
         if self.hooks.watches_model:
             self.publish(run)
@@ -166,6 +179,14 @@ class _Loop:
             and not self.hooks.decide
             and self.trainer.fuses(self.trainer.step, self.run.state, self.trainer.new_totals(), feed.example())
         )
+
+    def _undo(self, safe: tuple) -> None:
+        """Back to the weights of before; the optimizer's memory is spoiled, too: it starts anew, at the rate that it had."""
+        run = self.run
+        slots, spoiled = self.trainer.start(*safe, run.state.key).opt_state, run.state.opt_state
+        if isinstance(spoiled, dict) and "learning_rate" in spoiled:
+            slots = {**slots, "learning_rate": spoiled["learning_rate"]}
+        run.state = replace(run.state.with_arrays(*safe), opt_state=slots)
 
     def short_epochs(self) -> None:
         """As many epochs as take about `CHUNK_SECONDS`, in one call; then what each recorded is passed on in order."""
@@ -245,10 +266,13 @@ class _Loop:
         if run.position == 0:
             raise ValueError(
                 f"the data gave no batch in epoch {run.epoch + 1}: a generator runs dry after one pass; give an iterable that "
-                f"can be started again (a list, a DataLoader), or an endless generator and steps_per_epoch"
+                f"can be started again (a DataLoader, an object with __iter__), or an endless generator and steps_per_epoch"
             )
         if run.steps is None:
             run.steps = run.position
+            if self.unheard:
+                self.unheard, self.heard = 0, time.perf_counter()
+                self._after(0, 0)
 
     def _step(self, batch: Any, rows: int) -> None:
         if self.stepwise:

@@ -32,8 +32,10 @@ def predict(model: Any, x: Any, *, batch_size: int | None = None, steps: int | N
         try:
             y = run(params, state, padded)
         except Exception:
-            # The same error, but with the shapes that the caller gave, without our padding.
-            jax.eval_shape(run, params, state, batch)
+            try:  # the same error, but with the shapes that the caller gave, without our padding
+                jax.eval_shape(run, params, state, batch)
+            except Exception as error:
+                raise error from None
             raise
         parts.append(jax.tree.map(lambda leaf, n=count: leaf[:n], jax.device_get(y)))
     return _joined(parts)

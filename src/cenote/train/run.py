@@ -64,6 +64,11 @@ class Run:
         old = self._optimizer_state("learning_rate")
         if old is None:
             raise ValueError("this optimizer keeps no learning rate that could be changed: use one of cenote.optimizers")
+        if callable(getattr(getattr(self.model, "optimizer", None), "learning_rate", None)):
+            raise TypeError(
+                "the optimizer's learning rate is a schedule, which says the rate of each step: give the optimizer a number, "
+                "or leave out the callback that sets the rate"
+            )
         opt_state = {**self.state.opt_state, "learning_rate": jnp.asarray(value, old.dtype)}
         self.state = replace(self.state, opt_state=opt_state)
 

@@ -77,10 +77,13 @@ def _built() -> Path:
     path = folder / f"kernels-{hashlib.sha256(repr(told).encode()).hexdigest()[:16]}.so"
     failed = path.with_suffix(".failed")
     if path.exists():
+        _check_ours(folder)
+        _check_ours(path)
         return path
     if failed.exists():
         raise RuntimeError(f"the compiler failed before; {failed} says how (delete it to try again)")
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+    _check_ours(folder)
     if sys.stderr.isatty():
         print("cenote: compiling kernels for this processor (once, some seconds) ...", file=sys.stderr, flush=True)
     with tempfile.TemporaryDirectory(dir=folder) as room:
@@ -93,6 +96,13 @@ def _built() -> Path:
     with contextlib.suppress(OSError):
         failed.write_text(said, encoding="utf-8")
     raise RuntimeError(f"{compiler[0]} failed: {said.strip().splitlines()[0][:200]} ({failed} has all of it)")
+
+
+def _check_ours(path: Path) -> None:
+    """Refuse to run what another user could have put there."""
+    info = path.stat()
+    if hasattr(os, "getuid") and (info.st_uid != os.getuid() or info.st_mode & 0o022):
+        raise RuntimeError(f"{path} belongs to another user, or others may write to it; delete it, or set CENOTE_HOME")
 
 
 def _compile(compiler: list[str], flags: list[str], sources: list[Path], room: Path) -> str:
@@ -110,7 +120,8 @@ def _compile(compiler: list[str], flags: list[str], sources: list[Path], room: P
             _, said = process.communicate(timeout=SECONDS)
         except subprocess.TimeoutExpired:
             process.kill()
-            said = f"it took more than {SECONDS} seconds"
+            process.wait()
+            raise RuntimeError(f"{compiler[0]} took more than {SECONDS} seconds") from None
         complaints.append(said or f"exit code {process.returncode}" if process.returncode else "")
     if any(complaints):
         return "\n".join(c for c in complaints if c)

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <cstring>
 #include <memory>
+#include <new>
 #include <thread>
 #include <vector>
 
@@ -43,12 +44,17 @@ void share(ffi::ThreadPool& pool, int64_t n, const Work& work) {
   }
   struct Counters {
     std::atomic<int64_t> next{0}, done{0};
+    std::atomic<bool> failed{false};
   };
   auto counters = std::make_shared<Counters>();
   const Work* shared = &work;
   auto take = [counters, shared, n] {
     for (int64_t i; (i = counters->next.fetch_add(1, std::memory_order_relaxed)) < n;) {
-      (*shared)(i);
+      try {
+        (*shared)(i);
+      } catch (...) {  // nothing but the memory can fail, and an exception must not leave a thread that is not ours
+        counters->failed = true;
+      }
       counters->done.fetch_add(1, std::memory_order_release);
     }
   };
@@ -56,6 +62,7 @@ void share(ffi::ThreadPool& pool, int64_t n, const Work& work) {
   for (int64_t i = 0; i < helpers; ++i) pool.Schedule(decltype(take)(take));
   take();
   while (counters->done.load(std::memory_order_acquire) < n) std::this_thread::yield();
+  if (counters->failed) throw std::bad_alloc();
 }
 
 // A buffer of the thread that asks, kept between calls; `which` tells buffers apart that are in use at the same time.
