@@ -11,14 +11,24 @@ import contextlib
 import hashlib
 import json
 import os
+import secrets
 import struct
-import tempfile
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes  # noqa: F401 - with it, NumPy knows bfloat16 and float8 by name
 import numpy as np
 
 MAX_HEADER = 64 << 20  # bytes of JSON that we are willing to parse
+
+_DTYPES = {  # what safetensors calls them
+    **{f"F{n}": f"float{n}" for n in (16, 32, 64)},
+    **{f"I{n}": f"int{n}" for n in (8, 16, 32, 64)},
+    **{f"U{n}": f"uint{n}" for n in (8, 16, 32, 64)},
+    **{"BOOL": "bool", "C64": "complex64", "BF16": "bfloat16", "F8_E8M0": "float8_e8m0fnu"},
+    **{"F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2"},
+    **{"F8_E4M3FNUZ": "float8_e4m3fnuz", "F8_E5M2FNUZ": "float8_e5m2fnuz"},
+}
 
 
 class BadFile(ValueError):
@@ -28,20 +38,21 @@ class BadFile(ValueError):
 def write_atomically(path: str | os.PathLike, data: bytes) -> Path:
     """Write a file so that others see the old one or the new one, never a part; an error names the path and the cure."""
     path = Path(path)
-    temporary = None
+    temporary = path.parent / f".{path.name}.{secrets.token_hex(8)}.part"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        # The system applies the umask itself: to ask for it is to change it, for all threads.
+        handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0), 0o666)
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
-    except OSError as error:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
+    except BaseException as error:  # Ctrl-C, too, leaves nothing half written behind
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        if not isinstance(error, OSError):
+            raise
         kept = "the old file is untouched" if path.exists() else "no file was left"
         raise type(error)(
             error.errno,
@@ -51,17 +62,14 @@ def write_atomically(path: str | os.PathLike, data: bytes) -> Path:
     return path
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
 def save_tensors(path: str | os.PathLike, tensors: dict[str, Any], info: dict[str, Any], *, kind: str) -> Path:
     """Write arrays by name, and a JSON-able description, as one safetensors file of a kind ("model", "checkpoint")."""
     from safetensors.numpy import save
 
     arrays = {name: np.ascontiguousarray(value).reshape(np.shape(value)) for name, value in tensors.items()}
+    for name, array in arrays.items():
+        if array.dtype.name not in _DTYPES.values():
+            raise ValueError(f"{path}: {name!r} is an array of {array.dtype}, which such a file cannot hold: convert it before")
     text = json.dumps(info, ensure_ascii=False, allow_nan=True)
     metadata = {"format": "cenote", "kind": kind, "info": text, "sha256": _digest(kind, text, arrays)}
     return write_atomically(path, save(arrays, metadata))
@@ -69,8 +77,7 @@ def save_tensors(path: str | os.PathLike, tensors: dict[str, Any], info: dict[st
 
 def load_tensors(path: str | os.PathLike, *, kind: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Read such a file back, ``(arrays, info)``; raises BadFile if it is damaged, foreign, or of another kind."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
+    from safetensors import SafetensorError, deserialize
 
     path = Path(path)
     if not path.exists():
@@ -78,15 +85,24 @@ def load_tensors(path: str | os.PathLike, *, kind: str) -> tuple[dict[str, np.nd
     data = path.read_bytes()
     metadata = _metadata(path, data)
     try:
-        arrays = load(data)
+        arrays = {name: _array(found) for name, found in deserialize(data)}
         info = json.loads(metadata["info"])
     except (SafetensorError, ValueError, KeyError, RecursionError) as error:
         raise BadFile(f"{path} is damaged and cannot be read: {error}") from error
+    if not isinstance(info, dict):
+        raise BadFile(f"{path} is damaged: its description is no JSON object")
     if metadata.get("kind") != kind:
         raise BadFile(f"{path} is a Cenote {metadata.get('kind')} file, not a {kind} file")
     if _digest(kind, metadata["info"], arrays) != metadata.get("sha256"):
         raise BadFile(f"{path} is damaged: its contents do not match its checksum")
     return arrays, info
+
+
+def _array(found: dict[str, Any]) -> np.ndarray:
+    # safetensors.numpy.load knows neither bfloat16 nor float8, although its save does.
+    if found["dtype"] not in _DTYPES:
+        raise ValueError(f"it holds tensors of type {found['dtype']}, which this version does not know")
+    return np.frombuffer(found["data"], np.dtype(_DTYPES[found["dtype"]])).reshape(found["shape"])
 
 
 def _metadata(path: Path, data: bytes) -> dict[str, str]:
@@ -96,7 +112,7 @@ def _metadata(path: Path, data: bytes) -> dict[str, str]:
         if size > min(MAX_HEADER, len(data) - 8):
             problem = f"is truncated or not a Cenote file ({len(data):,} bytes, but its header claims {size:,})"
         else:
-            with contextlib.suppress(ValueError, RecursionError):
+            with contextlib.suppress(ValueError, RecursionError, AttributeError):
                 metadata = json.loads(data[8 : 8 + size]).get("__metadata__", {})
                 if metadata.get("format") == "cenote":
                     return metadata

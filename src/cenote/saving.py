@@ -6,7 +6,11 @@ are looked up among Cenote's own classes and those that the caller passes in; a 
 
 from __future__ import annotations
 
+import inspect
+import math
 import os
+import re
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,32 +18,90 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from . import activations, losses, metrics, optimizers
+from . import activations, constraints, initializers, losses, metrics, optimizers, regularizers, schedules
 from .core import Input, Module, bind, declare, members
-from .core.configurable import Configurable
+from .core.configurable import Configurable, is_own, named_function, parameters, plain, resolve
 from .core.errors import unknown
-from .core.graph import Node, Op, operators
+from .core.graph import Graph, Node, Op, operators, sort_ops
 from .core.tree import adopt, spec_of
 from .files import BadFile, load_tensors, save_tensors
+from .layers.base import Layer
+from .networks import Sequential
 
-MAX_DEPTH = 200  # of nested values in a file
+VERSION = 1  # of the description
+
+# What a file may ask for: a few bytes must not take hours or all memory. Where a size is known to be paid for with weights,
+# the file must hold them anyway; these are for what costs nothing to write.
+MAX_DEPTH = 200  # of nested values
 MAX_ITEMS = 1_000_000  # values in a description
+MAX_OPS = 20_000  # calls in a graph
+MAX_CALLS = 50_000  # of layers and functions in all, shared ones counted at each use
+MAX_ELEMENTS = 1 << 28  # of an input, and of any size that a layer of ours is given
+MAX_TAPS = 1 << 14  # of a kernel or pool, and rounds of whatever runs in rounds
+_TAPS = ("kernel_size", "pool_size", "size")
+_LIMITS = {
+    **dict.fromkeys(_TAPS, MAX_TAPS),
+    **dict.fromkeys(("power_iterations", "num_ops", "num_chains", "chain_depth", "ngrams"), MAX_TAPS),
+    **dict.fromkeys(("num_mel_bins", "num_coefficients"), MAX_TAPS),
+    **dict.fromkeys(("fft_length", "frame_length", "height", "width"), 1 << 15),
+}
+_NO_SIZES = re.compile(
+    "seed|salt|mask_token|oov_token|value(?!_dim)|vocabulary$|num_bins|boundaries|mean|variance|scale|offset"
+)
+
+
+def check_sizes(name: str, arguments: Mapping[str, Any]) -> None:
+    """Refuse constructor arguments of a layer of ours that are sizes out of all proportion."""
+    axes = re.search(r"(\d)D", name)
+    for argument, value in arguments.items():
+        given = value if isinstance(value, (list, tuple)) else [value]
+        sizes = [abs(int(v)) for v in given if isinstance(v, (int, np.integer)) and not isinstance(v, bool)]
+        if not sizes or _NO_SIZES.search(argument):
+            continue
+        if argument in _TAPS and len(sizes) == 1 and axes:
+            sizes *= int(axes[1])
+        product = argument in _TAPS or "shape" in argument or "size" in argument
+        found = math.prod(max(1, n) for n in sizes) if product else max(sizes)
+        limit = _LIMITS.get(argument, MAX_ELEMENTS)
+        if found > limit:
+            raise BadFile(f"{name}({argument}={value!r:.60}) is more than a model file may ask for ({limit:,} in all)")
+
+
+def _read_shape(shape: Any) -> tuple[int | None, ...]:
+    if not isinstance(shape, list) or not all(s is None or (type(s) is int and s >= 0) for s in shape):
+        raise BadFile(f"the file gives {shape!r:.60} as a shape")
+    if max(math.prod(s or 1 for s in shape[1:]), *(s or 1 for s in shape[:1]), 1) > MAX_ELEMENTS:  # build may see all data
+        raise BadFile(f"the file describes an array of shape {tuple(shape)!r:.60}: {MAX_ELEMENTS:,} elements are allowed")
+    return tuple(shape)
+
+
+class _Needed(ValueError):
+    """Something that the caller has to pass in."""
 
 
 def save(model: Module, path: str | os.PathLike) -> None:
-    """Write a model (see the module's docstring); raises ValueError for parts that cannot be written down."""
+    """Write a model (see the module's docstring); raises ValueError for parts that cannot be written down.
+
+    What compile was told is left out, with a warning, if there is code in it that has no name.
+    """
     params, state = model.arrays() if hasattr(model, "arrays") else _weights(model)  # type: ignore[attr-defined]
     writer = _Writer()
-    frozen = [p for p, m in members(model).items() if not m.trainable]
+    compiled = getattr(model, "_compiled", None)
+    try:
+        compiled = None if compiled is None else {k: plain(v, k) for k, v in compiled.items()}
+    except TypeError as error:
+        compiled = None
+        warnings.warn(f"{path} is saved without what compile was told: {error}", stacklevel=3)
     info = {
-        "version": 1,
+        "version": VERSION,
         "model": writer.write(model, "model"),
         "ops": writer.ops,
         "spec": writer.write(getattr(model, "_spec", None), "spec"),
-        "frozen": frozen,
+        "trainable": {p: bool(m.trainable) for p, m in members(model).items()},
+        # Inside a class of the user's own the constructor makes the layers, and knows nothing of what they have learned.
+        "learned": {p: writer.write(dict(m._learned), p) for p, m in members(model).items() if getattr(m, "_learned", None)},
         "info": getattr(model, "info", {}),
-        "compiled": _compiled(getattr(model, "_compiled", None)),
-        "jax": jax.__version__,
+        "compiled": compiled,
     }
     tensors = {**{f"weights/{k}": np.asarray(v) for k, v in {**params, **state}.items()}, **writer.tensors}
     save_tensors(path, tensors, info, kind="model")
@@ -49,37 +111,68 @@ def load(path: str | os.PathLike, custom_objects: Mapping[str, Any] | None = Non
     """Read a model back, ready to predict, evaluate and train on.
 
     ``custom_objects`` holds your own classes and functions by name; one that the file needs and that is missing is named in
-    the error. Nothing in the file is executed, and no weight is allocated that the file does not hold.
+    the error. One that only compile needs is named in a warning, and the model comes uncompiled. Nothing in the file is
+    executed, and no weight is allocated that the file does not hold.
 
     Raises: FileNotFoundError; BadFile (a ValueError) for a damaged or foreign file; ValueError for a missing class.
     """
     tensors, info = load_tensors(path, kind="model")
-    reader = _Reader(tensors, dict(custom_objects or {}))
+    version = info.get("version")
+    if type(version) is int and version > VERSION:
+        raise BadFile(f"{path} was written by a newer Cenote (format {version}, this one knows {VERSION}): upgrade cenote")
     try:
-        reader.read_ops(info["ops"])
-        model = reader.read(info["model"])
-        spec = reader.read(info["spec"])
-        frozen, extra, compiled = info["frozen"], info["info"], info["compiled"]
-    except (KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
+        if version != VERSION:
+            raise BadFile(f"the file is of format {version!r:.60}, which never was")
+        model, lacking = _build(tensors, info, dict(custom_objects or {}))
+    except _Needed as error:
+        raise ValueError(str(error)) from None
+    except BadFile as error:
+        raise BadFile(f"{path}: {error}") from error
+    except Exception as error:  # whatever a constructor makes of nonsense
         raise BadFile(f"{path} does not describe a model that can be built: {type(error).__name__}: {error}") from error
+    if lacking:
+        warnings.warn(
+            f"{path} is loaded uncompiled, since its compile needs {', '.join(map(repr, lacking))}: {_cure(lacking[0])}, or "
+            f"call compile",
+            stacklevel=2,
+        )
+    return model
+
+
+def _build(tensors: dict[str, np.ndarray], info: dict[str, Any], custom: dict[str, Any]) -> tuple[Any, list[str]]:
+    """The model, and the names that are lacking to compile it."""
+    reader = _Reader(tensors, custom)
+    reader.read_ops(info["ops"])
+    model, spec = reader.read(info["model"]), reader.read(info["spec"])
     if not isinstance(model, Module):
-        raise BadFile(f"{path} does not hold a model")
+        raise BadFile("the file does not hold a model")
+    for layer, written in info.get("learned", {}).items():
+        learned, owner = reader.read(written), members(model).get(layer)
+        if not isinstance(owner, Layer) or any(isinstance(learned.get(k), str) for k in getattr(owner, "reads_files", ())):
+            raise BadFile(f"the file says what {layer!r} has learned, which is no layer that could have learned that")
+        owner._learn_again(**learned)
     arrays = _weights_among(tensors)
     if spec is not None:
         weights, _ = declare(model, *spec)
-        _check_weights(path, weights, arrays)
+        _check_weights(weights, arrays)
         adopt(model, weights)
-        bind(model, {k: jnp.asarray(v) for k, v in arrays.items()})
+        bind(model, {k: jnp.asarray(v, weights[k].dtype) for k, v in arrays.items()})
         model._spec = spec_of(spec)  # type: ignore[attr-defined]
     found = members(model)
-    for layer in frozen:
-        if layer in found:
-            found[layer].trainable = False
+    for layer, trainable in info["trainable"].items():
+        if not isinstance(trainable, bool):
+            raise BadFile(f"the file says {trainable!r:.60} of whether {layer!r} is trained")
+        if layer in found and found[layer].trainable != trainable:
+            found[layer].trainable = trainable
     if hasattr(model, "info"):
-        model.info = dict(extra)
-    if compiled is not None and hasattr(model, "compile"):
-        model.compile(**{k: _revive(k, v, reader.custom) for k, v in compiled.items()})  # type: ignore[attr-defined]
-    return model
+        model.info = dict(info["info"])  # type: ignore[attr-defined]
+    compiled = info["compiled"]
+    if compiled is None or not hasattr(model, "compile"):
+        return model, []
+    lacking = _lacking(compiled, custom)
+    if not lacking:
+        model.compile(**{k: reader.revive(k, v) for k, v in compiled.items()})  # type: ignore[attr-defined]
+    return model, lacking
 
 
 def weights_in(path: str | os.PathLike) -> dict[str, np.ndarray]:
@@ -98,56 +191,62 @@ def _weights(model: Module) -> tuple[dict, dict]:
     return weights_of(model)
 
 
-def _check_weights(path: Any, weights: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+def _check_weights(weights: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
     for name, weight in weights.items():
         if name not in arrays:
-            raise BadFile(f"{path} lacks the weight {name!r} that its model declares")
+            raise BadFile(f"it lacks the weight {name!r} that its model declares")
         if arrays[name].shape != weight.shape:
-            raise BadFile(f"{path}: weight {name!r} has shape {arrays[name].shape}, but its model declares {weight.shape}")
+            raise BadFile(f"weight {name!r} has shape {arrays[name].shape}, but its model declares {weight.shape}")
+        if _kind(arrays[name].dtype) != _kind(weight.dtype):
+            raise BadFile(f"weight {name!r} is {arrays[name].dtype}, but its model declares {jnp.dtype(weight.dtype)}")
     extra = sorted(set(arrays) - set(weights))
     if extra:
-        raise BadFile(f"{path} holds weights that its model does not declare: {', '.join(extra[:5])}")
+        raise BadFile(f"it holds weights that its model does not declare: {', '.join(extra[:5])}")
 
 
-# -- what compile was told -------------------------------------------------------------------------------------------------
+def _kind(dtype: Any) -> str:
+    """Floats of all sizes are exchangeable, and so are integers; NumPy has no kind for bfloat16."""
+    return "f" if jnp.issubdtype(dtype, jnp.floating) else np.dtype(dtype).kind
 
 
-def _compiled(said: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Losses, metrics and optimizer as plain values; None where one of them is the user's own code."""
-    if said is None:
-        return None
-    try:
-        return {k: _plain(v) for k, v in said.items()}
-    except TypeError:
-        return None
+# -- names -----------------------------------------------------------------------------------------------------------------
+
+FAMILIES: dict[str, tuple[Any, type[Configurable]]] = {
+    "initializers": (initializers, initializers.Initializer),
+    "regularizers": (regularizers, regularizers.Regularizer),
+    "constraints": (constraints, constraints.Constraint),
+    "losses": (losses, losses.Loss),
+    "metrics": (metrics, metrics.Metric),
+    "optimizers": (optimizers, optimizers.Optimizer),
+    "schedules": (schedules, schedules.Schedule),
+}
+_OF_COMPILE = {"optimizer": "optimizers", "loss": "losses", "metrics": "metrics", "weighted_metrics": "metrics"}
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, Configurable):
-        return value.config()
+def own_functions() -> dict[str, Callable]:
+    """Cenote's own functions by name: all that a file may name without ``custom_objects``."""
+    ours = [*losses.FUNCTIONS.values(), *metrics.FUNCTIONS.values(), *activations.NAMES.values()]
+    return {**{f.__name__: f for f in ours if not isinstance(f, type)}, **operators()}
+
+
+def _lacking(value: Any, custom: Mapping[str, Any]) -> list[str]:
+    """The user's own classes and functions in a config that are not there."""
     if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
-    if value is None or isinstance(value, (str, int, float, bool)):
-        return value
-    raise TypeError(f"{value!r} cannot be written down")
+        name: Any = value.get("class", value.get("function"))
+        found = [name] if value.get("own") is False and name not in custom else []
+        return [*found, *(n for v in value.values() for n in _lacking(v, custom))]
+    return [n for v in value for n in _lacking(v, custom)] if isinstance(value, list) else []
 
 
-def _revive(kind: str, value: Any, custom: dict[str, Any]) -> Any:
-    get: Callable | None = {
-        "optimizer": optimizers.get,
-        "loss": losses.get,
-        "metrics": metrics.get,
-        "weighted_metrics": metrics.get,
-    }.get(kind)
-    if isinstance(value, dict) and "class" in value and get is not None:
-        return get(value, custom)
+def _marked(value: Any) -> Any:
+    """A config with Cenote's own classes marked as such, which `config` leaves out."""
     if isinstance(value, dict):
-        return {k: _revive(kind, v, custom) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_revive(kind, v, custom) for v in value]
-    return value
+        return {**({"own": True} if "class" in value else {}), **{k: _marked(v) for k, v in value.items()}}
+    return [_marked(v) for v in value] if isinstance(value, list) else value
+
+
+def _cure(name: str) -> str:
+    return f"pass it as cn.load(path, custom_objects={{{name!r}: {name}}})"
 
 
 # -- values ----------------------------------------------------------------------------------------------------------------
@@ -176,15 +275,15 @@ class _Writer:
         if isinstance(value, Module):
             return self._module(value, where)
         if isinstance(value, Node):
-            return {"node": [self._op(value.op, where), value.op.outputs.index(value)]}
+            return self._node(value, where)
         if isinstance(value, list):
             return [self.write(v, f"{where}[{i}]") for i, v in enumerate(value)]
         if isinstance(value, tuple):
             return {"tuple": [self.write(v, f"{where}[{i}]") for i, v in enumerate(value)]}
         if isinstance(value, Mapping):
             return {"dict": [[self.write(k, where), self.write(v, f"{where}[{k!r}]")] for k, v in value.items()]}
-        if isinstance(value, Configurable):
-            return {"config": value.config()}
+        if isinstance(value, Configurable) or (isinstance(value, type) and issubclass(value, Configurable)):
+            return self._config(value, where)
         if isinstance(value, jax.ShapeDtypeStruct):
             return {"spec": [list(value.shape), str(value.dtype)]}
         if isinstance(value, np.generic):
@@ -198,7 +297,7 @@ class _Writer:
         if isinstance(value, np.dtype) or (isinstance(value, type) and issubclass(value, np.generic)):
             return str(np.dtype(value))
         if callable(value):
-            return {"function": _function_name(value, where)}
+            return self._function(value, where)
         raise ValueError(
             f"{where} is a {type(value).__name__} ({value!r}), which cannot be written into a model file: give numbers, text, "
             f"arrays, layers, or named functions to constructors"
@@ -208,23 +307,30 @@ class _Writer:
         if id(module) in self._seen:
             return {"same": self._seen[id(module)]}
         cls = type(module)
-        own = cls.__module__.split(".")[0] == "cenote"
-        written: dict[str, Any] = {"class": cls.__name__, "own": own, "arguments": {}}
+        written: dict[str, Any] = {"class": cls.__name__, "own": is_own(cls), "arguments": {}}
         arguments = module.arguments()
-        if hasattr(module, "layers") and cls.__name__ == "Sequential":
-            arguments = {**arguments, "layers": module.layers}  # what add() and pop() made of it
-            if getattr(module, "_given", None) is not None:
-                written["given"] = self.write(module._given, where)  # type: ignore[attr-defined]
-                arguments["layers"] = list(module.layers)
+        if written["own"]:
+            check_sizes(cls.__name__, arguments)  # what could not be read back is not written
+        if cls is Sequential:
+            arguments = {**arguments, "layers": list(module.layers)}  # what add() and pop() made of it
         for name, argument in arguments.items():
             written["arguments"][name] = self.write(argument, f"{where}.{name}" if where else name)
+        if isinstance(module, Sequential):
+            if cls is not Sequential:  # the class may make layers of its own, and add() others
+                written["layers"] = self.write(list(module.layers), f"{where}.layers")
+            written["given"] = self.write(module._given, where)
         self._seen[id(module)] = written["id"] = len(self._seen)
         self._kept.append(module)
         return written
 
-    def _op(self, op: Op, where: str) -> int:
-        if op.number in self._op_numbers:
-            return self._op_numbers[op.number]
+    def _node(self, node: Node, where: str) -> Any:
+        if node.op.number not in self._op_numbers:
+            for op in sort_ops([node]):  # parents first: a deep graph needs no deep recursion
+                if op.number not in self._op_numbers:
+                    self._write_op(op, where)
+        return {"node": [self._op_numbers[node.op.number], node.op.outputs.index(node)]}
+
+    def _write_op(self, op: Op, where: str) -> None:
         if op.target is None:
             node = op.outputs[0]
             written: dict[str, Any] = {"input": op.name, "shape": list(node.shape), "dtype": str(node.dtype)}
@@ -233,19 +339,27 @@ class _Writer:
             kwargs = self.write(op.kwargs, f"{where}.{op.name}")
             target = self.write(op.target, f"{where}.{op.name}")
             written = {"name": op.name, "target": target, "args": args, "kwargs": kwargs}
+        if len(self.ops) >= MAX_OPS:
+            raise ValueError(f"{where}: a model file holds graphs of {MAX_OPS:,} calls and no more")
         self.ops.append(written)
         self._op_numbers[op.number] = len(self.ops) - 1
-        return len(self.ops) - 1
 
+    def _config(self, value: Any, where: str) -> Any:
+        cls = value if isinstance(value, type) else type(value)
+        family = next((name for name, (_, base) in FAMILIES.items() if issubclass(cls, base)), None)
+        try:
+            return {"config": plain(value, where), "family": family}
+        except TypeError as error:
+            raise ValueError(f"{where} cannot be written into a model file: {error}") from error
 
-def _function_name(function: Callable, where: str) -> str:
-    name = getattr(function, "__name__", "")
-    if not name.isidentifier():
-        raise ValueError(
-            f"{where} is {function!r}, a function without a name, which cannot be written into a model file: define it with "
-            f"def and pass it to cn.load(path, custom_objects={{'its_name': its_name}})"
-        )
-    return name
+    def _function(self, function: Callable, where: str) -> Any:
+        written = named_function(function)
+        if written is None:
+            raise ValueError(
+                f"{where} is {function!r}, a function without a name, which cannot be written into a model file: define it "
+                f"with def and pass it to cn.load(path, custom_objects={{'its_name': its_name}})"
+            )
+        return written
 
 
 class _Reader:
@@ -256,7 +370,10 @@ class _Reader:
         self._modules: dict[int, Module] = {}
         self._ops: list[list[Node]] = []
         self._budget = MAX_ITEMS
-        self._classes = own_classes()
+        self._called = 0
+        self._calls: dict[int, int] = {}  # in each module: what shared parts share may be called 2**100 times
+        self._op_calls: dict[int, int] = {}
+        self._classes, self._functions = own_classes(), own_functions()
 
     def read(self, value: Any, depth: int = 0) -> Any:
         self._budget -= 1
@@ -269,82 +386,150 @@ class _Reader:
         if "class" in value:
             return self._module(value, depth)
         if "same" in value:
+            self._count(self._calls[value["same"]])
             return self._modules[value["same"]]
         if "node" in value:
             op, index = value["node"]
+            if min(op, index) < 0:
+                raise BadFile("the file refers to a node that it does not hold")
             return self._ops[op][index]
         if "tuple" in value:
             return tuple(self.read(v, depth + 1) for v in value["tuple"])
         if "dict" in value:
             return {self.read(k, depth + 1): self.read(v, depth + 1) for k, v in value["dict"]}
         if "config" in value:
-            return dict(value["config"])  # the layer's own `get` looks the names up
+            return self._config(value["config"], value.get("family"))
         if "spec" in value:
             shape, dtype = value["spec"]
-            return jax.ShapeDtypeStruct(tuple(int(s) for s in shape), np.dtype(dtype))
+            if np.dtype(dtype).hasobject:
+                raise BadFile(f"the file describes an input of {dtype}")
+            return jax.ShapeDtypeStruct(_read_shape(shape), np.dtype(dtype))
         if "tensor" in value:
             return self.tensors[value["tensor"]]
         if "function" in value:
-            return self._function(value["function"])
+            return self._function(value)
         raise BadFile(f"the file holds a value of an unknown kind: {sorted(value)[:3]}")
 
     def _module(self, written: dict[str, Any], depth: int) -> Module:
-        name = written["class"]
-        classes = {**(self._classes if written.get("own") else {}), **self.custom}
-        if name not in classes:
-            raise ValueError(
-                f"the file needs the class {name!r}, which is not Cenote's own: pass it as "
-                f"cn.load(path, custom_objects={{{name!r}: {name}}})"
-                if not written.get("own")
-                else str(unknown("layer of the file", name, classes))
-            )
-        cls = classes[name]
+        name, before = written["class"], self._called
+        self._count(1)
+        own = bool(written.get("own")) and name in self._classes
+        if own:
+            cls = self._classes[name]
+        elif name in self.custom:
+            cls = self.custom[name]
+        elif written.get("own"):
+            raise _Needed(str(unknown("layer of the file", name, [*self._classes, *self.custom])))
+        else:
+            raise _Needed(f"the file needs the class {name!r}, which is not Cenote's own: {_cure(name)}")
         if not (isinstance(cls, type) and issubclass(cls, Module)):
-            raise ValueError(f"custom_objects[{name!r}] must be a class of layers or models, got {cls!r}")
+            raise _Needed(f"custom_objects[{name!r}] must be a class of layers or models, got {cls!r}")
         arguments = {k: self.read(v, depth + 1) for k, v in written["arguments"].items()}
-        for path in getattr(cls, "reads_files", ()):
-            if isinstance(arguments.get(path), str):  # ours are saved with what they read, not with where it was
-                raise BadFile(f"the file would have {name} read {arguments[path]!r}; a model file names no other files")
-        starred = [k for k in arguments if k.startswith("*")]
-        positional = list(arguments.pop(starred[0])) if starred else []
-        module = cls(*positional, **arguments)
-        if "given" in written:
+        if own:
+            check_sizes(name, arguments)
+        module = _construct(cls, name, arguments)
+        if "layers" in written and isinstance(module, Sequential):
+            self._restore_layers(module, self.read(written["layers"], depth + 1))
+        if written.get("given") is not None:
             module._given = self.read(written["given"], depth + 1)  # type: ignore[attr-defined]
-        self._modules[written["id"]] = module
+        if isinstance(module, Graph):
+            self._count(sum(self._op_calls.get(op.number, 0) for op in module._ops))
+        self._modules[written["id"]], self._calls[written["id"]] = module, self._called - before
         return module
 
-    def _function(self, name: str) -> Callable:
+    def _count(self, calls: int) -> None:
+        self._called += calls
+        if self._called > MAX_CALLS:
+            raise BadFile(f"the file describes a model of more than {MAX_CALLS:,} calls, which is refused")
+
+    def _restore_layers(self, module: Sequential, layers: list[Module]) -> None:
+        """The layers as they were; those that the constructor made alike stay, for it may hold them elsewhere, too."""
+        made = dict(enumerate(module.layers))
+        for place, layer in enumerate(layers):
+            if place not in made or not _alike(made[place], layer):
+                continue
+            layers[place] = made[place]
+            self._modules = {k: made[place] if m is layer else m for k, m in self._modules.items()}
+        module.layers = layers
+        module._changed()
+
+    def _config(self, config: dict[str, Any], family: str | None) -> Any:
+        lacking = _lacking(config, self.custom)
+        if lacking:
+            raise _Needed(f"the file needs {lacking[0]!r}, which is not Cenote's own: {_cure(lacking[0])}")
+        if family is None:
+            return resolve("object", config, {}, custom=self.custom)
+        return FAMILIES[family][0].get(_marked(config), self.custom)
+
+    def _function(self, written: dict[str, Any]) -> Callable:
+        name = written["function"]
+        if written.get("own") is True and name in self._functions:
+            return self._functions[name]
         if name in self.custom:
             return self.custom[name]
-        if name in operators():
-            return operators()[name]
-        for family in (activations, losses):
-            found = getattr(family, name, None)
-            if callable(found) and not name.startswith("_") and getattr(found, "__module__", "").startswith("cenote."):
-                return found
-        raise ValueError(
-            f"the file needs the function {name!r}, which is not Cenote's own: pass it as "
-            f"cn.load(path, custom_objects={{{name!r}: {name}}})"
-        )
+        raise _Needed(f"the file needs the function {name!r}, which is not Cenote's own: {_cure(name)}")
+
+    def revive(self, kind: str, value: Any) -> Any:
+        """What compile was told, from plain values."""
+        if isinstance(value, list):
+            return [self.revive(kind, v) for v in value]
+        if not isinstance(value, dict):
+            return value
+        if "class" in value and kind in _OF_COMPILE:
+            return FAMILIES[_OF_COMPILE[kind]][0].get(_marked(value), self.custom)
+        if "function" in value and "own" in value:
+            return self._function(value)
+        return {k: self.revive(kind, v) for k, v in value.items()}
 
     def read_ops(self, ops: list[dict[str, Any]]) -> None:
         """Record the graph again, op by op: parents come first."""
+        if len(ops) > MAX_OPS:
+            raise BadFile(f"the file describes a graph of {len(ops):,} calls: {MAX_OPS:,} are allowed")
         for written in ops:
             if "input" in written:
-                shape = tuple(None if s is None else int(s) for s in written["shape"])
-                node = Input(batch_shape=shape, dtype=written["dtype"], name=written["input"])
+                node = Input(batch_shape=_read_shape(written["shape"]), dtype=written["dtype"], name=written["input"])
                 self._ops.append([node])
                 continue
+            before = self._called
+            self._count(1)
             args, kwargs = self.read(written["args"]), self.read(written["kwargs"])
             target = self.read(written["target"])
-            first = next(leaf for leaf in jax.tree.leaves((args, kwargs), is_leaf=_node) if isinstance(leaf, Node))
-            result = first.record(target, args, kwargs)
+            parents = [leaf for leaf in jax.tree.leaves((args, kwargs), is_leaf=_node) if isinstance(leaf, Node)]
+            if not parents:
+                raise BadFile("the file describes a call that depends on no input")
+            result = parents[0].record(target, args, kwargs)
             nodes = [leaf for leaf in jax.tree.leaves(result, is_leaf=_node) if isinstance(leaf, Node)]
             self._ops.append(nodes)
+            self._op_calls |= {node.op.number: self._called - before for node in nodes}
 
 
 def _node(value: Any) -> bool:
     return isinstance(value, Node)
+
+
+def _construct(cls: type[Module], name: str, arguments: dict[str, Any]) -> Module:
+    """Call a constructor with arguments by name: nothing comes in by place that could have come under its name."""
+    for path in getattr(cls, "reads_files", ()):
+        if isinstance(arguments.get(path), str):  # ours are saved with what they read, not with where it was
+            raise BadFile(f"the file would have {name} read {arguments[path]!r}; a model file names no other files")
+    kind = inspect.Parameter
+    known = list(parameters(cls).values())
+    rest = next((i for i, p in enumerate(known) if p.kind is kind.VAR_POSITIONAL), None)
+    starred = [k for k in arguments if k.startswith("*")]
+    for key in starred:
+        if rest is None or key != f"*{known[rest].name}" or hasattr(cls, "reads_files"):
+            raise BadFile(f"the file gives {name} the argument {key!r}, which it does not take")
+    values = list(arguments.pop(starred[0])) if starred else []
+    before = known[:rest] if values else []
+    placed = [arguments.pop(p.name) for p in known if p in before or (p.kind is kind.POSITIONAL_ONLY and p.name in arguments)]
+    return cls(*placed, *values, **arguments)
+
+
+def _alike(one: Module, other: Module) -> bool:
+    """Whether two modules are of the same class, made with equal arguments."""
+    a, b = _Writer(), _Writer()
+    same = a.write(one, "") == b.write(other, "") and a.ops == b.ops and a.tensors.keys() == b.tensors.keys()
+    return same and all(np.array_equal(v, b.tensors[k]) for k, v in a.tensors.items())
 
 
 def own_classes() -> dict[str, type[Module]]:

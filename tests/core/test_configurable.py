@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cenote import constraints, initializers, losses, metrics, optimizers, regularizers, schedules
-from cenote.core.configurable import Configurable, plain, resolve
+from cenote.core.configurable import Configurable, named_function, plain, resolve
 
 
 class Shift(Configurable):
@@ -122,3 +122,38 @@ def test_what_is_no_name_is_refused(family):
     assert family.get(None) is None
     with pytest.raises(TypeError, match=r"cannot take 3 as an?"):
         family.get(3)
+
+
+def mean_squared_error(y_true, y_pred):
+    return 100 * abs(y_true - y_pred)
+
+
+class Huber(losses.Loss):
+    def __init__(self, delta):
+        super().__init__()
+        self.delta = delta
+
+
+def test_what_is_ours_and_what_the_users_is_kept_apart():
+    config = losses.FunctionLoss(mean_squared_error).config()
+    assert config["function"] == {"function": "mean_squared_error", "own": False}
+    mine = {"mean_squared_error": mean_squared_error, "Huber": Huber}
+    assert losses.get(config, mine).function is mean_squared_error
+    with pytest.raises(ValueError, match="unknown metric 'mean_squared_error'"):
+        metrics.get(metrics.get(mean_squared_error).config())
+    ours = metrics.MeanMetricWrapper(losses.mean_squared_error).config()
+    assert metrics.get(ours, mine).loss.function is losses.mean_squared_error
+    assert type(losses.get(Huber(3).config(), mine)) is Huber and losses.get(Huber(3).config(), mine).delta == 3
+    with pytest.raises(ValueError, match="unknown loss 'Huber'"):
+        losses.get(Huber(3).config())
+    assert type(losses.get({**losses.Huber(3).config(), "own": True}, mine)) is losses.Huber
+
+
+def test_what_has_no_name_is_not_written_down():
+    assert named_function(lambda x: x) is None and named_function(3) is None
+    with pytest.raises(TypeError, match=r"loss is a function without a name.*named function"):
+        plain(lambda y_true, y_pred: y_pred, "loss")
+
+
+def test_a_class_stands_for_an_object_with_the_defaults():
+    assert losses.get(plain(losses.Huber)).config() == losses.Huber().config()

@@ -125,3 +125,29 @@ def test_inside_a_computation_it_says_where_it_belongs():
 
     with pytest.raises(TypeError, match="works on the host, before the compiled model"):
         Wrong().build(np.zeros((2, 3), "float32"))
+
+
+def test_what_layers_in_a_class_of_ones_own_learned_is_saved(tmp_path):
+    class Table(cn.Model):
+        def __init__(self):
+            super().__init__()
+            self.words = layers.StringLookup(output_mode="one_hot")
+            self.bins = layers.Discretization(num_bins=3)
+            self.last = layers.Dense(1)
+
+        def prepare(self, x):
+            return self.words(x)
+
+        def forward(self, x):
+            return self.last(x + self.bins(x.sum(-1, keepdims=True)))
+
+    model = Table()
+    model.words.adapt(TEXTS)
+    model.bins.adapt(np.arange(9.0)[:, None])
+    y = model.build(TEXTS)(TEXTS)
+    model.save(tmp_path / "m.cenote")
+    again = cn.load(tmp_path / "m.cenote", {"Table": Table})
+    assert again.words.get_vocabulary() == model.words.get_vocabulary()
+    np.testing.assert_array_equal(again.predict(TEXTS), y)
+    again.save(tmp_path / "n.cenote")
+    np.testing.assert_array_equal(cn.load(tmp_path / "n.cenote", {"Table": Table}).predict(TEXTS), y)

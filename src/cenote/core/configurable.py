@@ -37,8 +37,9 @@ class Configurable:
         return self
 
     def config(self) -> dict[str, Any]:
-        """The class name and the constructor arguments as plain values, ready for JSON."""
-        return {"class": type(self).__name__, **{k: plain(v, f"{type(self).__name__}.{k}") for k, v in self._given()}}
+        """The class name and the constructor arguments as plain values, ready for JSON; ``own: False`` for a user's class."""
+        name, own = type(self).__name__, {} if is_own(type(self)) else {"own": False}
+        return {"class": name, **own, **{k: plain(v, f"{name}.{k}") for k, v in self._given()}}
 
     def _given(self) -> list[tuple[str, Any]]:
         return list(self._arguments.items())
@@ -83,12 +84,12 @@ def _bind(cls: type, args: tuple, kwargs: dict) -> dict[str, Any]:
 
 
 def plain(value: Any, where: str = "value") -> Any:
-    """A value as JSON can hold it: numbers, text, lists, dicts; objects by their `config`, functions by their name.
+    """A value as JSON can hold it: numbers, text, lists, dicts; objects by their `config`, functions by `named_function`.
 
     Raises: TypeError for anything else, saying where it sits.
 
     >>> plain({"rate": np.float32(0.5), "axes": (0, 1), "f": len})
-    {'rate': 0.5, 'axes': [0, 1], 'f': {'function': 'len'}}
+    {'rate': 0.5, 'axes': [0, 1], 'f': {'function': 'len', 'own': False}}
     """
     if value is None or (isinstance(value, (bool, int, float, str)) and not isinstance(value, np.generic)):
         return value
@@ -100,12 +101,35 @@ def plain(value: Any, where: str = "value") -> Any:
         return [plain(v, f"{where}[{i}]") for i, v in enumerate(value)]
     if hasattr(value, "dtype") and hasattr(value, "shape"):
         return np.asarray(value).tolist()
-    if callable(value) and hasattr(value, "__name__"):
-        return {"function": value.__name__}
+    if isinstance(value, type) and issubclass(value, Configurable):  # stands for an object with the defaults
+        return {"class": value.__name__} | ({} if is_own(value) else {"own": False})
+    function = named_function(value)
+    if function is not None:
+        return function
+    kind = type(value).__name__ + (" without a name" if callable(value) else "")
     raise TypeError(
-        f"{where} is a {type(value).__name__}, which cannot be written down as plain values: give a number, a text, "
+        f"{where} is a {kind}, which cannot be written down as plain values: give a number, a text, "
         "a list, a named function, or an object of a class derived from cenote.core.configurable.Configurable"
     )
+
+
+def named_function(function: Any) -> dict[str, Any] | None:
+    """A function by its name, and whether it is Cenote's own: a user's ``gelu`` is not ours. None if it has no name.
+
+    >>> named_function(tidy), named_function(lambda x: x)
+    ({'function': 'tidy', 'own': True}, None)
+    """
+    name = getattr(function, "__name__", "")
+    if not callable(function) or not isinstance(name, str) or not name.isidentifier():
+        return None
+    return {"function": name, "own": is_own(function)}
+
+
+def is_own(thing: Any) -> bool:
+    """Whether a class or function is Cenote's own: defined in it, or what an operator of graph nodes records."""
+    from .graph import operators
+
+    return (getattr(thing, "__module__", "") or "").split(".")[0] == "cenote" or any(thing is f for f in operators().values())
 
 
 def tidy(name: str) -> str:
@@ -170,23 +194,29 @@ def _found(kind: str, value: Any, tables: Sequence[Mapping], custom: Mapping | N
     if isinstance(value, str):
         return _look_up(kind, value, tables, custom, lambda found: True)
     if isinstance(value, Mapping) and "class" in value:
-        cls = _look_up(kind, value["class"], tables, custom, lambda found: isinstance(found, type))
+        own = value.get("own")
+        cls = _look_up(kind, value["class"], tables, custom, lambda found: isinstance(found, type), own)
         # A text inside arguments is a text; only dicts stand for objects there.
         nested = {k: v for k, v in value.items() if isinstance(v, Mapping) and ("class" in v or "function" in v)}
         objects = {k: _found(kind, v, (*tables, *within), custom, within) for k, v in nested.items()}
-        return cls(**{str(k): v for k, v in {**value, **objects}.items() if k != "class"})
+        return cls(**{str(k): v for k, v in {**value, **objects}.items() if k not in ("class", "own")})
     if isinstance(value, Mapping) and "function" in value:
-        return _look_up(kind, value["function"], tables, custom, lambda found: not isinstance(found, type))
+        return _look_up(kind, value["function"], tables, custom, lambda found: not isinstance(found, type), value.get("own"))
     return value
 
 
-def _look_up(kind: str, name: Any, tables: Sequence[Mapping], custom: Mapping | None, fits: Callable) -> Any:
-    if custom and name in custom:
+def _look_up(
+    kind: str, name: Any, tables: Sequence[Mapping], custom: Mapping | None, fits: Callable, own: bool | None = None
+) -> Any:
+    """``own`` says whose it was when it was written down: ours are not taken for the user's, nor the user's for ours."""
+    if custom and name in custom and not own:
         return custom[name]
-    for table in tables:
+    for table in tables if own in (None, True) else ():
         for known, found in table.items():
             if tidy(known) == tidy(str(name)) and fits(found):
                 return found
+    if custom and name in custom:
+        return custom[name]
     raise unknown(kind, name, [*tables[0], *(custom or ())])
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -35,6 +35,8 @@ class Layer(Module):
 
     weight_options: dict[str, str] = {}
     supports_masking: bool = False
+    _learned: Mapping[str, Any] = MappingProxyType({})  # constructor arguments that adapt has found
+    _bookkeeping = Module._bookkeeping | {"_learned"}
 
     # Defaults here, so that a subclass that forgets super().__init__() works, too.
     input_shape: tuple[int | None, ...] | None = None
@@ -80,6 +82,17 @@ class Layer(Module):
     def state(self, name: str, shape: tuple[int, ...], init: Any = "zeros", **said: Any) -> Any:
         init = self.options.get(name, {}).get("initializer") or initializers.get(init)
         return super().state(name, shape, init, **said)
+
+    def _adapted(self, **learned: Any) -> None:
+        """Keep what ``adapt`` learned as if it had been given to the constructor: that is how it is saved."""
+        self._constructor = ((), {**self.arguments(), **learned})
+        self._learned = {**self._learned, **learned}
+        Module._changes += 1
+
+    def _learn_again(self, **learned: Any) -> None:
+        """What another object of this class has learned, as a file brings it."""
+        type(self).__init__(self, **{**self.arguments(), **learned})
+        self._adapted(**learned)
 
     def seeded_key(self) -> jax.Array:
         """A fresh key of the call, to which the layer's own ``seed`` adds, if it has one."""

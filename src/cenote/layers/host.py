@@ -7,7 +7,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from ..core import Module
 from ..core.notes import find_symbolic
 from .base import Layer
 
@@ -52,8 +51,3 @@ class HostLayer(Layer):
         text = np.dtype(spec.dtype).kind in "US"
         sample = np.full(spec.shape, " ".join(["a"] * free)) if text else np.zeros(spec.shape, spec.dtype)
         return jax.eval_shape(lambda: self.prepare(sample))
-
-    def _adapted(self, **learned: Any) -> None:
-        """Keep what was learned as if it had been given to the constructor."""
-        self._constructor = ((), {**self.arguments(), **learned})
-        Module._changes += 1

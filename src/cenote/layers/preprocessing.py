@@ -221,7 +221,7 @@ class Discretization(_Adapted):
         if not summary.size:
             raise ValueError("Discretization.adapt was given no data")
         self._boundaries = _compressed(summary, 1 / self.num_bins)[0, :-1].astype("float32")
-        self._constructor = ((), {**self.arguments(), "num_bins": None, "bin_boundaries": self._boundaries})
+        self._adapted(num_bins=None, bin_boundaries=self._boundaries)
         Module._changes += 1
         if self._arrays:
             self._arrays["boundaries"] = jnp.asarray(self._boundaries)

@@ -182,11 +182,11 @@ class _Loop:
 
     def _undo(self, safe: tuple) -> None:
         """Back to the weights of before; the optimizer's memory is spoiled, too: it starts anew, at the rate that it had."""
-        run = self.run
-        slots, spoiled = self.trainer.start(*safe, run.state.key).opt_state, run.state.opt_state
+        run, (params, state) = self.run, safe
+        slots, spoiled = self.trainer.start(params, state, run.state.key).opt_state, run.state.opt_state
         if isinstance(spoiled, dict) and "learning_rate" in spoiled:
             slots = {**slots, "learning_rate": spoiled["learning_rate"]}
-        run.state = replace(run.state.with_arrays(*safe), opt_state=slots)
+        run.state = replace(run.state.with_arrays(params, state), opt_state=slots)
 
     def short_epochs(self) -> None:
         """As many epochs as take about `CHUNK_SECONDS`, in one call; then what each recorded is passed on in order."""
