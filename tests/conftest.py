@@ -11,6 +11,8 @@ if "CENOTE_DATA" not in os.environ and _beside.is_dir():
 
 import pytest  # noqa: E402
 
+collect_ignore_glob = ["parity/make_*.py"]  # they write stored answers, with libraries that tests do not need
+
 
 @pytest.fixture(scope="session")
 def data_folder() -> Path:

@@ -164,12 +164,10 @@ def test_a_full_disk_leaves_the_old_file(trained, tmp_path, monkeypatch):
 
 
 def test_a_read_only_folder(trained, tmp_path, monkeypatch):
-    import tempfile
-
     def refused(*_, **__):  # the tests may run as root, who may write anywhere
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
-    monkeypatch.setattr(tempfile, "mkstemp", refused)
+    monkeypatch.setattr(os, "open", refused)
     with pytest.raises(PermissionError, match=r"could not write .*: Permission denied; no file was left; .*choose a folder"):
         trained.save(tmp_path / "model.cenote")
 

@@ -7,6 +7,7 @@ import pytest
 
 import cenote as cn
 from cenote import layers
+from cenote.kernels import native
 from cenote.summary import summarize
 
 
@@ -68,14 +69,18 @@ class Attention(cn.core.Module):
     ],
     ids=["dense", "convolution", "attention", "heads"],
 )
-def test_operations_are_those_that_xla_counts(make, shape):
+def test_operations_are_those_that_xla_counts(make, shape, monkeypatch):
     model, batch = make(), 4
     x = jax.ShapeDtypeStruct((batch, *shape), "float32")
     inputs = (x, x) if isinstance(model, layers.MultiHeadAttention) else (x,)
+    found = summarize(model, *inputs).flops * batch
+    monkeypatch.setattr(native, "fits", lambda *arrays: False)  # XLA does not see what C++ does
+    jax.clear_caches()
     params, state = jax.eval_shape(lambda: model.init(0, *inputs))
     cost = jax.jit(lambda p, s, *x: model.apply(p, s, *x)[0]).lower(params, state, *inputs).compile().cost_analysis()
     cost = cost[0] if isinstance(cost, list) else cost
-    assert summarize(model, *inputs).flops * batch == pytest.approx(cost["flops"], rel=0.1)
+    assert found == pytest.approx(cost["flops"], rel=0.1)
+    jax.clear_caches()
 
 
 def test_operations_of_products_and_loops():

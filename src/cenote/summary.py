@@ -291,8 +291,7 @@ class _Operations:
                 return apply(layer, params, state, *a, key=jax.random.key(0), **k)[0]
 
             traced = [leaf for leaf in leaves if _is_array(leaf)]
-            with native.plain():  # what C++ does is not seen in a program
-                self.known[signature] = _count(jax.make_jaxpr(run)(arrays["param"], arrays["state"], *traced).jaxpr)
+            self.known[signature] = _count(jax.make_jaxpr(run)(arrays["param"], arrays["state"], *traced).jaxpr)
         return self.known[signature]
 
 
@@ -307,6 +306,10 @@ def _equation(equation: Any) -> tuple[int, int]:
     if name == "dot_general":
         contracted = math.prod(equation.invars[0].aval.shape[i] for i in params["dimension_numbers"][0][0])
         return 2 * sizes[0] * contracted, 0
+    if name == "ffi_call":
+        return native.operations(
+            params["target_name"], [v.aval.shape for v in equation.invars], equation.outvars[0].aval.shape
+        ), 0
     if name == "conv_general_dilated":
         kernel = equation.invars[1].aval.shape
         return 2 * sizes[0] * math.prod(kernel) // kernel[params["dimension_numbers"].rhs_spec[0]], 0

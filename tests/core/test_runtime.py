@@ -71,6 +71,6 @@ def test_the_home_of_what_can_be_made_again(monkeypatch, tmp_path):
 @pytest.mark.parametrize("platform", ["one", "two"])
 def test_machines_of_other_kinds_do_not_share_programs(monkeypatch, platform):
     monkeypatch.setattr(runtime.platform, "processor", lambda: platform)
-    names = {runtime._machine()}
+    names = {runtime.machine()}
     monkeypatch.setattr(runtime.platform, "processor", lambda: "other")
-    assert len(names | {runtime._machine()}) == 2
+    assert len(names | {runtime.machine()}) == 2

@@ -219,7 +219,7 @@ def test_they_stay_inside_their_arrays(tmp_path):
     if "g++" not in compiler[0] or not all(Path(found).is_file() for found in runtimes):
         pytest.skip("this compiler has no sanitizers at hand")
     checks = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-    flags = ["-std=c++17", "-O1", "-march=native", "-fPIC", "-fvisibility=hidden", "-isystem", jax.ffi.include_dir(), *checks]
+    flags = ["-std=c++17", "-O0", "-march=native", "-fPIC", "-fvisibility=hidden", "-isystem", jax.ffi.include_dir(), *checks]
     complaint = build._compile(compiler, flags, [Path(build.__file__).parent / name for name in build.SOURCES], tmp_path)
     assert not complaint, complaint
     env = {**os.environ, "LD_PRELOAD": " ".join(runtimes), "ASAN_OPTIONS": "detect_leaks=0", "CENOTE_COMPILATION_CACHE": "0"}

@@ -272,7 +272,7 @@ class RandAugment(_Policy):
     RandomBrightness, RandomColorDegeneration, RandomContrast and RandomSharpness.
     Source: Cubuk et al. 2020, arXiv:1909.13719; Keras's layer of this name, which draws once for the whole batch.
 
-    >>> RandAugment()(np.zeros((2, 8, 8, 3)), train=True, key=0).shape
+    >>> RandAugment()(np.zeros((2, 8, 8, 3))).shape
     (2, 8, 8, 3)
     """
 
@@ -317,7 +317,7 @@ class AugMix(_Policy):
     Bounding boxes stay as they are. Raises: ValueError for masks that are class numbers.
     Source: Hendrycks et al. 2020, arXiv:1912.02781; Keras's layer of this name, which draws once for the whole batch.
 
-    >>> AugMix()(np.zeros((2, 8, 8, 3)), train=True, key=0).shape
+    >>> AugMix()(np.zeros((2, 8, 8, 3))).shape
     (2, 8, 8, 3)
     """
 

@@ -154,7 +154,9 @@ def alike(y_true: Any, y_pred: Any) -> tuple[Any, Any]:
     >>> [a.shape for a in alike(jnp.zeros(3), jnp.zeros((3, 1)))]
     [(3, 1), (3, 1)]
     """
-    true, pred = np.shape(y_true), np.shape(y_pred)
+    true, pred = getattr(y_true, "shape", None), getattr(y_pred, "shape", None)
+    if true is None or pred is None:
+        return y_true, y_pred
     if pred == (*true, 1) and len(pred) == 2:
         y_true = jnp.asarray(y_true)[..., None]
     elif true == (*pred, 1) and len(true) == 2:
