@@ -67,11 +67,11 @@ def test_outputs_over_many_arguments():
     weights = []
     for layer, x in zip(theirs, inputs, strict=True):
         layer.build(x.shape)
-        weights.append([draw(*w.shape) for w in layer.weight_options])
+        weights.append([draw(*w.shape) for w in layer.weights])
 
     def run(weights, inputs):
         for layer, values, x, (name, _, sizes, options) in zip(theirs, weights, inputs, GRID, strict=True):
-            params = {our_name(w): value for w, value in zip(layer.weight_options, values, strict=True)}
+            params = {our_name(w): value for w, value in zip(layer.weights, values, strict=True)}
             yield OURS[name](*sizes, **options).apply(params, {}, x)[0], layer.stateless_call(values, [], x)[0]
 
     for (mine, other), case in zip(jax.jit(lambda *a: list(run(*a)))(weights, inputs), GRID, strict=True):
