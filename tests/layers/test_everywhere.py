@@ -307,6 +307,26 @@ def test_precision_follows_the_input(name):
             assert found <= {dtype, "float32"} - ({"float32"} if dtype == "float64" else set()), found
 
 
+class Inside(cn.core.Module):
+    """The layer as a part of a class."""
+
+    def __init__(self, inner):
+        self.inner = inner
+
+    def forward(self, *inputs):
+        return self.inner(*inputs)
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if n not in HOST])
+def test_in_a_class(name):
+    layer, inputs, params, state = made(name)
+    whole = Inside(layer)
+    outer = [{f"inner.{k}": v for k, v in arrays.items()} for arrays in (params, state)]
+    run = jax.make_jaxpr(lambda p, s, *x: whole.apply(p, s, *x)[0])(*outer, *inputs)
+    alone = jax.make_jaxpr(lambda p, s, *x: layer.apply(p, s, *x)[0])(params, state, *inputs)
+    assert str(run) == str(alone)
+
+
 def program(model, inputs):
     """What a model computes, as text: equal texts are equal programs."""
     params, state = model.arrays()
