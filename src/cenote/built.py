@@ -35,13 +35,14 @@ class Built(Layer):
     info: dict[str, Any]  # whatever should travel with the model: class names, the kind of input
     _spec: Any  # what one call takes
     _places: Places | None
+    _carriers: list[Any]
     _places_seen: int  # at which count of changes to modules the places were last looked at
 
-    _bookkeeping = Layer._bookkeeping | {"info", "_spec", "_places", "_places_seen"}
+    _bookkeeping = Layer._bookkeeping | {"info", "_spec", "_places", "_places_seen", "_carriers"}
 
     def __new__(cls, *args: Any, **kwargs: Any):
         self: Any = super().__new__(cls, *args, **kwargs)
-        self.info, self._spec, self._places, self._places_seen = {}, None, None, -1
+        self.info, self._spec, self._places, self._places_seen, self._carriers = {}, None, None, -1, []
         return self
 
     # -- prepare -----------------------------------------------------------------------------------------------------------
@@ -133,6 +134,9 @@ class Built(Layer):
                 self._spec = specs or self._spec
                 build_tree(self, *self._spec, seed=self._seed)
             self._places = Places(self)
+        # Layers that carry what they remember from one batch to the next.
+        layers = [layer for path, layer in members(self).items() if path]
+        self._carriers = [m for m in layers if hasattr(m, "reset_state") and getattr(m, "stateful", False)]
         self._places_seen = Module._changes
 
     def _put(self, arrays: dict[str, Any]) -> None:
@@ -284,18 +288,11 @@ class Built(Layer):
         self._put({path: jnp.array(source[path], known[path].dtype) for path in taken})
         return taken
 
-    @property
-    def stateful(self) -> bool:
-        """Whether a layer carries what it remembers from one batch to the next."""
-        return bool(self._stateful_layers())
-
     def reset_states(self) -> None:
         """Let stateful layers start from zeros again, as between two texts."""
-        for layer in self._stateful_layers():
+        self.arrays()
+        for layer in self._carriers:
             layer.reset_state()
-
-    def _stateful_layers(self) -> list[Any]:
-        return [m for p, m in members(self).items() if p and hasattr(m, "reset_state") and getattr(m, "stateful", False)]
 
     def count_params(self) -> int:
         """The number of trained and untrained weights, and of state variables' values, as Keras counts."""

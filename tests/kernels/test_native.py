@@ -182,7 +182,7 @@ def test_without_them_everything_works(setting, said, tmp_path):
 
 
 SANITIZED = """
-import ctypes, sys
+import ast, ctypes, sys
 import jax, jax.numpy as jnp, numpy as np
 from cenote.kernels import native
 from cenote.kernels.native import build
@@ -190,7 +190,7 @@ loaded = ctypes.CDLL(sys.argv[1])
 for target in build.TARGETS:
     jax.ffi.register_ffi_target(target, jax.ffi.pycapsule(getattr(loaded, target)), platform="cpu")
 draw = lambda *shape: jnp.asarray(np.random.default_rng(0).normal(size=shape), jnp.float32)
-for n, h, w, ci, co, (kh, kw), (sh, sw), ((a, b), (c, d)) in eval(sys.argv[2]):
+for n, h, w, ci, co, (kh, kw), (sh, sw), ((a, b), (c, d)) in ast.literal_eval(sys.argv[2]):
     y = (n, (h + a + b - kh) // sh + 1, (w + c + d - kw) // sw + 1, co)
     x, k, dy, rest = draw(n, h, w, ci), draw(kh, kw, ci, co), draw(*y), ((sh, sw), ((a, b), (c, d)))
     native.convolution("forward", x, k, y, *rest).block_until_ready()

@@ -118,12 +118,14 @@ class _Prepared:
     batches: Any
 
     def __iter__(self) -> Iterator[Any]:
-        whole = self.batches
-        source = iter(whole) if hasattr(whole, "__iter__") else (whole[i] for i in range(len(whole)))
-        return map(functools.partial(_prepared_item, self.prepare), source)
+        return map(functools.partial(_prepared_item, self.prepare), _from_the_start(self.batches))
 
     def __len__(self) -> int:
         return len(self.batches)
+
+
+def _from_the_start(batches: Any) -> Iterator[Any]:
+    return iter(batches) if hasattr(batches, "__iter__") else (batches[i] for i in range(len(batches)))
 
 
 def _prepared_item(prepare: Callable, item: Any) -> Any:
@@ -234,8 +236,7 @@ def _iterable(x: Any, class_weight: Any, steps: int | None, inputs: int, outputs
 
     def open(epoch: int, skip: int) -> Iterator[Batch]:
         if again is not None:
-            source = iter(again) if hasattr(again, "__iter__") else (again[i] for i in range(len(again)))
-            return read(itertools.islice(source, skip, steps))
+            return read(itertools.islice(_from_the_start(again), skip, steps))
         # A generator cannot be rewound: a resumed run passes over what the earlier one has used.
         assert running is not None
         target = (epoch * steps if steps else 0) + skip

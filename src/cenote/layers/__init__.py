@@ -1,38 +1,7 @@
 """Layers, a family a file, with Keras's names, arguments and defaults."""
 
-from . import (
-    activation,
-    attention,
-    audio,
-    augment,
-    augment_color,
-    augment_geometry,
-    augment_mix,
-    base,
-    basic,
-    cells,
-    conv,
-    conv_lstm,
-    conv_transpose,
-    dense,
-    discrete,
-    dropout,
-    embedding,
-    host,
-    image,
-    merge,
-    noise,
-    norm,
-    patches,
-    pool,
-    positions,
-    preprocessing,
-    recurrent,
-    shape,
-    text,
-    transformer,
-    wrappers,
-)
+from types import ModuleType
+
 from .activation import *  # noqa: F403
 from .attention import *  # noqa: F403
 from .audio import *  # noqa: F403
@@ -65,37 +34,6 @@ from .text import *  # noqa: F403
 from .transformer import *  # noqa: F403
 from .wrappers import *  # noqa: F403
 
-_FAMILIES = (
-    activation,
-    attention,
-    audio,
-    augment,
-    augment_color,
-    augment_geometry,
-    augment_mix,
-    base,
-    basic,
-    cells,
-    conv,
-    conv_lstm,
-    conv_transpose,
-    dense,
-    discrete,
-    dropout,
-    embedding,
-    host,
-    image,
-    merge,
-    noise,
-    norm,
-    patches,
-    pool,
-    positions,
-    preprocessing,
-    recurrent,
-    shape,
-    text,
-    transformer,
-    wrappers,
-)
+# Each family says in its own __all__ what is public; importing it has put the module here, too.
+_FAMILIES = [module for module in list(globals().values()) if isinstance(module, ModuleType) and hasattr(module, "__all__")]
 __all__ = sorted(name for family in _FAMILIES for name in family.__all__)  # pyright: ignore[reportUnsupportedDunderAll]

@@ -109,7 +109,10 @@ def warn_of_logits(outputs: list[Output], links: Any) -> None:
     for out, link in zip(outputs, jax.tree.leaves(links), strict=False):
         plain = isinstance(out.loss, takes_probabilities) and not out.loss.options.get("from_logits", False)
         if plain and link == "":
-            name, last = type(out.loss).__name__, "sigmoid" if "Binary" in type(out.loss).__name__ else "softmax"
+            name, last = (
+                type(out.loss).__name__,
+                "sigmoid" if isinstance(out.loss, loss_family.BinaryCrossentropy) else "softmax",
+            )
             warnings.warn(
                 f"{name} takes probabilities, but {f'output {out.name!r}' if out.name else 'the output'} has not gone through "
                 f"a {last}: say losses.{name}(from_logits=True), or end with activation={last!r}",

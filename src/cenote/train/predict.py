@@ -19,7 +19,7 @@ def predict(model: Any, x: Any, *, batch_size: int | None = None, steps: int | N
     What stateful layers carry goes from batch to batch, and stays in the model.
     """
     params, state = model.arrays()
-    if model.stateful:
+    if model._carriers:
         return _carried(model, params, state, x, batch_size, steps)
     run = model._predictors.get("predict")
     if run is None:
