@@ -265,3 +265,11 @@ def test_functions_become_nodes():
 
     a = Input((3,))
     assert np.allclose(Graph(a, squash(a, by=2.0)).run(squash(a, by=2.0), {a: A}), np.tanh(A) * 2, atol=1e-6)
+
+
+def test_inputs_in_dicts_of_dicts():
+    a, b, c = (cn.Input((2,), name=name) for name in "abc")
+    model = cn.Model({"z": a, "pair": {"y": b, "x": c}}, a + 2 * b + 3 * c)
+    one, two, three = (np.full((4, 2), v, "float32") for v in (1, 10, 100))
+    assert (model({"pair": {"x": three, "y": two}, "z": one}) == 321).all()
+    assert (model.predict({"pair": {"x": three, "y": two}, "z": one}) == 321).all()

@@ -300,7 +300,7 @@ class Graph(Module):
             missing = set(self._inputs) - set(inputs)
             if missing:
                 raise ValueError(f"the graph has an input {sorted(missing)[0]!r} that was not given; got {sorted(inputs)}")
-            given = [inputs[k] for k in sorted(self._inputs)]
+            given = jax.tree.leaves({k: inputs[k] for k in self._inputs})  # dicts of dicts, too
         elif isinstance(inputs, dict):
             names = [n.name for n in self._input_nodes]
             given = [inputs[n] if n in inputs else _missing_input(n, inputs) for n in names]
