@@ -11,16 +11,16 @@ ROOT = Path(__file__).resolve().parents[1] / "src" / "cenote"
 
 # From the bottom up; a module imports only from its own level and from below.
 LEVELS = [
-    {"core", "files"},
+    {"core", "files", "progress"},
     {"kernels", "initializers", "activations", "regularizers", "constraints", "schedules", "datasets"},
     {"layers", "losses", "metrics", "optimizers", "data"},
     {"train", "callbacks"},
     {"model", "networks", "built"},
-    {"saving", "summary", "interop", "report", "keras"},
+    {"saving", "summary", "interop", "report", "keras", "explain", "tasks"},
     {"cli"},
 ]
 # The doors: verbs of Model that belong to packages above it import them when called, and nowhere else.
-DOORS = {("built", "saving"), ("built", "summary"), ("data", "train")}
+DOORS = {("built", "saving"), ("built", "summary"), ("model", "explain"), ("data", "train")}
 HEAVY = {"matplotlib", "rich", "PIL", "pandas", "optax", "tensorboardX", "flax", "equinox", "safetensors"}
 
 

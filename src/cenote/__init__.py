@@ -14,6 +14,7 @@ _MODULES = [
     "core",
     "data",
     "datasets",
+    "explain",
     "initializers",
     "interop",
     "keras",
@@ -55,6 +56,9 @@ if TYPE_CHECKING:
     )
     from . import (
         datasets as datasets,
+    )
+    from . import (
+        explain as explain,
     )
     from . import (
         initializers as initializers,

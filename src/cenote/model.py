@@ -16,7 +16,7 @@ from .built import Built
 from .core import Module, declared, members
 from .core.errors import unknown
 from .core.tree import spec_of
-from .data.feed import Resident, as_feed, hold_out, is_iterable_of_batches
+from .data.feed import Resident, as_feed, background_of, hold_out, is_iterable_of_batches
 from .train import Checkpoints, History, Plan, Trainer, TrainState, evaluate, fit
 from .train.callbacks import Callback, Progress
 from .train.compiling import check_labels, check_names, infer, predict_spec, resolve_outputs, warn_of_logits
@@ -54,6 +54,7 @@ class Model(Built):
 
     stop_training = False
     history: History | None = None  # of the last fit, however it ended
+    background: Any = None  # some training rows (or their mean), as `explain` compares with
     _compiled: dict[str, Any] | None
     _trainer: Trainer | None
     _kept: TrainState | None  # optimizer state and step, kept between calls
@@ -67,7 +68,7 @@ class Model(Built):
     _trainer_seen: int  # at which count of changes to modules the trainer was last looked at
 
     _bookkeeping = Built._bookkeeping | {
-        *("stop_training", "history", "_compiled", "_trainer", "_kept", "_predictors", "_outputs_seen"),
+        *("stop_training", "history", "background", "_compiled", "_trainer", "_kept", "_predictors", "_outputs_seen"),
         *("_trainer_seen", "_shown", "_rates_seen", "_schedule_seen", "_augment", "_frozen_seen"),
     }
 
@@ -276,6 +277,7 @@ class Model(Built):
         self._places_seen = -1  # look again: a list of layers may have been changed in place, which nobody notices
         example = feed.example()
         labels = feed.data["y"] if isinstance(feed, Resident) else example["y"]
+        self.background = background_of(feed.data["x"] if isinstance(feed, Resident) else example["x"])
         trainer = self._prepare(example["x"], example["y"], labels, check=False, augment=augment)
         if isinstance(feed, Resident):
             check_labels(trainer.objective.outputs, self._prediction(example["x"]), feed.data["y"])
@@ -416,6 +418,12 @@ class Model(Built):
         for callback in _list(callbacks):
             callback.on_predict_end()
         return y
+
+    def explain(self, x: Any, method: str = "auto", **options: Any) -> Any:
+        """Why the model answered as it did for ``x``: see `cenote.explain.explain`, which takes the same arguments."""
+        from .explain import explain
+
+        return explain(self, x, method, **options)
 
     def _require_built(self, what: str) -> None:
         self.arrays()

@@ -24,6 +24,7 @@ from .core.configurable import Configurable, is_own, named_function, parameters,
 from .core.errors import unknown
 from .core.graph import Graph, Node, Op, operators, sort_ops
 from .core.tree import adopt, spec_of
+from .data.feed import mean_row
 from .files import BadFile, load_tensors, save_tensors
 from .layers.base import Layer
 from .networks import Sequential
@@ -102,6 +103,8 @@ def save(model: Module, path: str | os.PathLike) -> None:
         "learned": {p: writer.write(dict(m._learned), p) for p, m in members(model).items() if getattr(m, "_learned", None)},
         "info": getattr(model, "info", {}),
         "compiled": compiled,
+        # Their mean only: a model that is handed on must not carry somebody's rows.
+        "background": writer.write(mean_row(getattr(model, "background", None)), "background"),
     }
     tensors = {**{f"weights/{k}": np.asarray(v) for k, v in {**params, **state}.items()}, **writer.tensors}
     save_tensors(path, tensors, info, kind="model")
@@ -166,6 +169,8 @@ def _build(tensors: dict[str, np.ndarray], info: dict[str, Any], custom: dict[st
             found[layer].trainable = trainable
     if hasattr(model, "info"):
         model.info = dict(info["info"])  # type: ignore[attr-defined]
+    if hasattr(model, "background"):
+        model.background = reader.read(info.get("background"))  # type: ignore[attr-defined]
     compiled = info["compiled"]
     if compiled is None or not hasattr(model, "compile"):
         return model, []

@@ -134,6 +134,30 @@ def _prepared_item(prepare: Callable, item: Any) -> Any:
     return prepare(item)
 
 
+BACKGROUND_ROWS, BACKGROUND_BYTES = 100, 16 << 20
+
+
+def background_of(x: Any) -> Any:
+    """Some rows of the training data, evenly spread, as explanations compare with: at most 100, and at most 16 MiB.
+
+    >>> background_of(np.arange(1000))[:3].tolist()
+    [0, 10, 20]
+    """
+    count = count_examples(x)
+    size = sum(leaf.nbytes for leaf in jax.tree.leaves(x)) / max(count, 1)
+    rows = int(max(1, min(count, BACKGROUND_ROWS, BACKGROUND_BYTES // max(size, 1))))
+    picked = np.linspace(0, count, rows, endpoint=False).astype(np.int64)
+    return jax.tree.map(lambda a: np.array(a[picked]), x)
+
+
+def mean_row(x: Any) -> Any:
+    """The mean of rows of quantities, one row each; None for words and other numbered things, whose mean is nothing."""
+    leaves = jax.tree.leaves(x)
+    if not leaves or any(np.dtype(leaf.dtype).kind in "iu" and leaf.dtype != np.uint8 for leaf in leaves):
+        return None
+    return jax.tree.map(lambda a: np.mean(a, axis=0, keepdims=True, dtype=np.float64).astype(np.float32), x)
+
+
 def memory_budget() -> int:
     """Bytes of data that may lie on the device: a quarter of its memory, or of the machine's on the CPU."""
     stats = jax.local_devices()[0].memory_stats() or {}

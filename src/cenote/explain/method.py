@@ -1,0 +1,159 @@
+"""How a method becomes a function that users call: checking, bounded memory, progress and the certificate are written once."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import jax
+import numpy as np
+
+from ..core.errors import unknown
+from ..progress import track
+from .question import Question, ask
+from .result import Explanation
+
+METHODS: dict[str, Callable[..., Explanation]] = {}
+
+
+@dataclass
+class Answer:
+    """What a method finds for the rows of one `Question`; fields as in `Explanation`."""
+
+    values: Any
+    base: np.ndarray | None = None  # given by methods whose values add up to output - base, and by no other
+    error: Any = None
+    details: dict[str, Any] = field(default_factory=dict)  # arrays with a row each, or single values
+    x: Any = None  # where the values are of other features than the input's, such as groups
+    names: list[str] | None = None
+    reason: str = ""
+
+
+_SHARED = ["target", "baseline", "background", "seed", "names", "batch_size", "progress"]
+
+
+def method(*, gradients: bool = False, rows: int = 64) -> Callable[[Callable[..., Answer]], Callable[..., Explanation]]:
+    """Make a public function ``f(function, x, *, target, baseline, background, ..., **options)`` of ``f(question, **options)``.
+
+    ``gradients`` says that JAX must be able to trace what is explained; ``rows`` how many examples are handled at a time.
+    """
+
+    def wrap(answer: Callable[..., Answer]) -> Callable[..., Explanation]:
+        name = answer.__name__
+        own = [p for p in inspect.signature(answer).parameters.values() if p.kind is p.KEYWORD_ONLY]
+
+        @functools.wraps(answer)
+        def explain(
+            function: Any,
+            x: Any,
+            *,
+            target: Any = None,
+            baseline: Any = None,
+            background: Any = None,
+            seed: int = 0,
+            names: Any = None,
+            batch_size: int = rows,
+            progress: bool | None = None,
+            **options: Any,
+        ) -> Explanation:
+            for option in options:
+                if option not in [p.name for p in own]:
+                    raise unknown(f"option of {name}", option, [*[p.name for p in own], *_SHARED])
+            began = time.perf_counter()
+            question = ask(function, x, target=target, baseline=baseline, background=background, seed=seed, names=names)
+            if gradients and not question.subject.differentiable:
+                raise ValueError(
+                    f"{name} needs gradients, and JAX cannot trace this function: write it with jax.numpy, or use a method "
+                    f"that only asks it, such as permutation_shapley, kernel_shap, lime or occlusion"
+                )
+            return _explained(name, answer, question, x, options, batch_size, progress, began)
+
+        shared = [
+            p for p in inspect.signature(explain, follow_wrapped=False).parameters.values() if p.kind is not p.VAR_KEYWORD
+        ]
+        explain.__signature__ = inspect.Signature([*shared, *own], return_annotation=Explanation)  # type: ignore[attr-defined]
+        METHODS[name] = explain
+        return explain
+
+    return wrap
+
+
+def _explained(
+    name: str,
+    answer: Callable[..., Answer],
+    question: Question,
+    raw: Any,
+    options: dict[str, Any],
+    batch_size: int,
+    progress: bool | None,
+    began: float,
+) -> Explanation:
+    """All rows, a chunk at a time; the last chunk is filled up, so that each shape is compiled once."""
+    count, parts, outputs = question.count, [], []
+    size = min(batch_size, count)
+    for start in track(range(0, count, size), f"explaining by {name}", unit=size, show=progress):
+        here = min(size, count - start)
+        chunk = question.rows(start, start + here)
+        if here < size:
+            chunk = _filled(chunk, size)
+        found = answer(chunk, **options)
+        outputs.append(chunk.ask(chunk.x)[:here])
+        parts.append(_cut(found, here, size))
+    answers = parts[0] if len(parts) == 1 else _joined(parts)
+    output = np.concatenate(outputs)
+    gap = None
+    if answers.base is not None:
+        total = sum(np.asarray(v, np.float64).reshape(count, -1).sum(1) for v in jax.tree.leaves(answers.values))
+        gap = np.abs(total - (output - answers.base))
+    notes = [answers.reason, *question.notes]
+    return Explanation(
+        method=name,
+        values=answers.values,
+        x=question.x if answers.x is None else answers.x,
+        output=output,
+        target=None if callable(question.target) else question.target,
+        base=answers.base,
+        gap=gap,
+        error=answers.error,
+        reason="; ".join(n for n in notes if n),
+        seconds=time.perf_counter() - began,
+        details=answers.details,
+        names=answers.names or question.names,
+        classes=question.subject.classes,
+        raw=raw,
+    )
+
+
+def _filled(question: Question, size: int) -> Question:
+    rows = np.minimum(np.arange(size), question.count - 1)
+    target = question.target if callable(question.target) else question.target[rows]
+    given, count = question.given_baseline, question.count
+    if given is not None:
+        given = jax.tree.map(lambda g: np.asarray(g)[rows] if np.shape(g)[:1] == (count,) and count > 1 else g, given)
+    return replace(question, x=jax.tree.map(lambda a: a[rows], question.x), target=target, given_baseline=given)
+
+
+def _cut(answer: Answer, rows: int, size: int) -> Answer:
+    def of(value: Any) -> Any:
+        return None if value is None else jax.tree.map(lambda a: np.asarray(a)[:rows], value)
+
+    details = {k: v[:rows] if isinstance(v, np.ndarray) and v.shape[:1] == (size,) else v for k, v in answer.details.items()}
+    return replace(
+        answer, values=of(answer.values), base=of(answer.base), error=of(answer.error), x=of(answer.x), details=details
+    )
+
+
+def _joined(parts: list[Answer]) -> Answer:
+    def of(name: str) -> Any:
+        values = [getattr(p, name) for p in parts]
+        return None if values[0] is None else jax.tree.map(lambda *leaves: np.concatenate(leaves), *values)
+
+    details = {}
+    for key, first in parts[0].details.items():
+        values = [p.details[key] for p in parts]
+        details[key] = np.concatenate(values) if isinstance(first, np.ndarray) and first.ndim else first
+    return replace(parts[0], values=of("values"), base=of("base"), error=of("error"), x=of("x"), details=details)

@@ -1,0 +1,178 @@
+"""What an explanation is: numbers for each feature of each example, and how far they can be trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import jax
+import numpy as np
+
+
+@dataclass
+class Explanation:
+    """Attributions of some examples, with their certificate.
+
+    ``values`` has the form of ``x``, rows first (or ``(rows, groups)`` where features were grouped): how much each feature
+    moved the explained number from ``base`` to ``output``. ``gap`` is ``|sum(values) - (output - base)|`` a row, for methods
+    that promise completeness; ``error`` holds standard errors in the form of ``values``, for methods that sample.
+    ``details`` holds what else the method says (nodes used, R2 of a surrogate, ...), arrays with a row each or single values.
+    """
+
+    method: str
+    values: Any
+    x: Any
+    output: np.ndarray  # (rows,) the explained number
+    target: np.ndarray | None  # (rows,) numbers of the outputs explained; None where a function of the outputs was given
+    base: np.ndarray | None = None  # (rows,) that number for the baseline, or its mean over the background
+    gap: np.ndarray | None = None
+    error: Any = None
+    reason: str = ""  # why this method, this target, this baseline
+    seconds: float = 0.0
+    details: dict[str, Any] = field(default_factory=dict)
+    names: list[str] | None = None  # of the features, along the last axis of values
+    classes: list[str] | None = None  # of the outputs
+    raw: Any = None  # the examples as the user gave them: texts, rows of a table, file names
+    kind: str = ""  # "table", "image", "text", "audio" or "" for any array: which picture is drawn
+
+    def __len__(self) -> int:
+        return len(self.output)
+
+    @property
+    def completeness(self) -> np.ndarray | None:
+        """``gap`` as a part of what was to be explained, ``gap / max(|output - base|, sum |values|)``, (rows,)."""
+        if self.gap is None or self.base is None:
+            return None
+        total = sum(np.abs(v).reshape(len(v), -1).sum(1) for v in jax.tree.leaves(self.values))
+        return self.gap / np.maximum(np.maximum(np.abs(self.output - self.base), total), 1e-30)
+
+    def __getitem__(self, rows: int | slice | Sequence[int] | np.ndarray) -> Explanation:
+        """The explanation of one example, or of some."""
+        rows = [rows] if isinstance(rows, (int, np.integer)) else rows
+        pick: Any = np.arange(len(self))[rows]
+
+        def of(array: Any) -> Any:
+            return None if array is None else jax.tree.map(lambda a: np.asarray(a)[pick], array)
+
+        per_row = {
+            k: v[pick] if isinstance(v, np.ndarray) and v.shape[:1] == (len(self),) else v for k, v in self.details.items()
+        }
+        raw = self.raw
+        if raw is not None and not isinstance(raw, dict) and hasattr(raw, "__len__") and len(raw) == len(self):
+            raw = raw.iloc[pick] if hasattr(raw, "iloc") else [raw[i] for i in pick]
+        return replace(
+            self,
+            **{name: of(getattr(self, name)) for name in ("values", "x", "output", "target", "base", "gap", "error")},
+            details=per_row,
+            raw=raw,
+        )
+
+    def said(self, row: int) -> str:
+        """What is explained in a row, in words: the class's name, or the number of the output."""
+        if self.target is None:
+            return "the chosen output"
+        number = int(self.target[row])
+        return self.classes[number] if self.classes and number < len(self.classes) else f"output {number}"
+
+    def top(self, count: int = 5, row: int = 0) -> list[tuple[str, float]]:
+        """The features that moved a row's output most, by the size of their value, with their names or places.
+
+        >>> import numpy as np
+        >>> found = Explanation("any", np.array([[0.5, -2.0, 1.0]]), np.ones((1, 3)), np.zeros(1), None, names=["a", "b", "c"])
+        >>> found.top(2)
+        [('b', -2.0), ('c', 1.0)]
+        """
+        flat: list[tuple[str, float]] = []
+        leaves = jax.tree_util.tree_leaves_with_path(self.values)
+        for path, leaf in leaves:
+            prefix = jax.tree_util.keystr(path) if len(leaves) > 1 else ""
+            values = np.asarray(leaf)[row]
+            named = self.names if self.names and len(self.names) == values.size else None
+            for number, place in enumerate(np.ndindex(values.shape)):
+                label = named[number] if named else (str(place[0]) if len(place) == 1 else str(tuple(place)))
+                flat.append((prefix + label, float(values[place])))
+        return sorted(flat, key=lambda item: -abs(item[1]))[:count]
+
+    def __repr__(self) -> str:
+        shapes = ", ".join(str(np.shape(v)) for v in jax.tree.leaves(self.values))
+        lines = [f"{self.method}: values {shapes}, {self.seconds:.2g} s"]
+        if self.reason:
+            lines.append(f"  {self.reason}")
+        parts = self.completeness
+        if parts is not None:
+            lines.append(f"  completeness gap at most {self.gap.max():.2g} ({parts.max():.2g} of the whole)")  # type: ignore[union-attr]
+        if self.error is not None:
+            lines.append(f"  standard errors up to {max(np.max(e) for e in jax.tree.leaves(self.error)):.2g}")
+        for row in range(min(len(self), 3)):
+            shown = ", ".join(f"{name} {value:+.3g}" for name, value in self.top(4, row))
+            start = "" if self.base is None else f" from {self.base[row]:.3g}"
+            lines.append(f"  row {row}, {self.said(row)}: {self.output[row]:.3g}{start}; most: {shown}")
+        return "\n".join(lines)
+
+    def plot(self, row: int | None = None, **options: Any) -> Any:
+        """A matplotlib figure in the form that suits the data; ``row`` picks one example."""
+        from .pictures import plot
+
+        return plot(self, row, **options)
+
+    def _repr_html_(self) -> str:
+        from .pictures import html
+
+        return html(self)
+
+
+@dataclass
+class Curves:
+    """How the output goes with one feature: partial dependence, ICE or ALE.
+
+    ``grid`` (points,), or names of categories; ``mean`` (points,); ``each`` (rows, points) for ICE; ``error`` (points,).
+    """
+
+    method: str
+    feature: str
+    grid: np.ndarray
+    mean: np.ndarray
+    each: np.ndarray | None = None
+    error: np.ndarray | None = None
+    shown: np.ndarray | None = None  # (rows,) the feature's values in the data, for a rug
+    output: str = ""
+    details: dict[str, Any] = field(default_factory=dict)
+
+    def plot(self, **options: Any) -> Any:
+        """A matplotlib figure of the curve."""
+        from .pictures import plot_curves
+
+        return plot_curves(self, **options)
+
+
+@dataclass
+class Importance:
+    """One number a feature for a whole data set, largest first in `order`."""
+
+    method: str
+    values: np.ndarray  # (features,)
+    names: list[str]
+    error: np.ndarray | None = None
+    unit: str = ""  # what a value is measured in, such as "accuracy lost"
+    details: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def order(self) -> np.ndarray:
+        """Numbers of the features, the most important first."""
+        return np.argsort(-np.asarray(self.values), kind="stable")
+
+    def top(self, count: int = 5) -> list[tuple[str, float]]:
+        """The most important features.
+
+        >>> import numpy as np
+        >>> Importance("any", np.array([0.1, 0.7]), ["a", "b"]).top(1)
+        [('b', 0.7)]
+        """
+        return [(self.names[i], float(self.values[i])) for i in self.order[:count]]
+
+    def plot(self, **options: Any) -> Any:
+        """A matplotlib figure of bars."""
+        from .pictures import plot_importance
+
+        return plot_importance(self, **options)
