@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[1] / "src" / "cenote"
 
 # From the bottom up; a module imports only from its own level and from below.
 LEVELS = [
-    {"core", "files", "progress"},
+    {"core", "files", "progress", "figures"},
     {"kernels", "initializers", "activations", "regularizers", "constraints", "schedules", "datasets"},
     {"layers", "losses", "metrics", "optimizers", "data"},
     {"train", "callbacks"},

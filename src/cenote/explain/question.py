@@ -60,8 +60,7 @@ def subject_of(function: Any, x: Any) -> Subject:
 
 
 def _of_module(model: Module) -> Subject:
-    read = model.arrays if hasattr(model, "arrays") else lambda: weights_of(model)
-    weights = read()  # type: ignore[operator]
+    weights = model.arrays() if hasattr(model, "arrays") else weights_of(model)  # type: ignore[operator]
     known = _models.get(model)
     version = Module._changes
     if known is not None and known[0] == version:
@@ -69,7 +68,7 @@ def _of_module(model: Module) -> Subject:
         return known[1]
     if not weights[0] and not weights[1] and getattr(model, "_spec", None) is None and hasattr(model, "_require_built"):
         model._require_built("explained")  # type: ignore[attr-defined]
-    pure = getattr(model, "_pure", None) or (lambda p, s, x: apply(model, p, s, x))
+    pure: Callable = getattr(model, "_pure", None) or (lambda p, s, x: apply(model, p, s, x))
 
     def outputs(weights: Any, x: Any) -> Any:
         with collecting(fresh=True):

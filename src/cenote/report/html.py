@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from html import escape
+from pathlib import Path
 from typing import Any
 
 VOID = {"br", "hr", "img", "meta", "link", "input", "col"}
@@ -26,6 +27,21 @@ def el(tag: str, *children: Any, **attributes: Any) -> Html:
         if value is not None and value is not False
     )
     return Html(f"<{tag}{said}>" if tag in VOID else f"<{tag}{said}>{join(*children)}</{tag}>")
+
+
+def document(title: str, sections: list[Html], language: str) -> str:
+    """A whole page that holds everything it shows: light and dark, paper and phone. ``language`` is a tag such as zh-CN."""
+    style = Path(__file__).with_name("style.css").read_text("utf-8")
+    head = el(
+        "head",
+        el("meta", charset="utf-8"),
+        el("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        el("meta", name="color-scheme", content="light dark"),
+        el("title", title),
+        el("style", Html(style)),
+    )
+    page = el("html", head, "\n", el("body", *[join(s, "\n") for s in sections if s]), lang=language)
+    return f"<!doctype html>\n{page}\n"
 
 
 def join(*children: Any) -> Html:

@@ -15,7 +15,7 @@ from ..files import write_atomically
 from ..train.history import History, direction, number
 from .charts import Curve, interval_strip, line_chart, reliability_chart
 from .facts import Facts, count, percent, seconds, size, sureness
-from .html import Html, el, join, table
+from .html import Html, document, el, join, table
 from .pictures import is_pictures, picture, value_range
 from .scores import Scores, baseline, score
 from .words import LANGUAGES, TERMS, WORDS
@@ -87,7 +87,7 @@ def write(
         page.repeat(),
         page.footer(),
     ]
-    return write_atomically(path, page.document(sections).encode("utf-8"))
+    return write_atomically(path, document(page.title(), sections, page.say("html_lang")).encode("utf-8"))
 
 
 class _Page:
@@ -114,19 +114,8 @@ class _Page:
     def term(self, name: str) -> str:
         return self.terms.get(name, name.replace("_", " "))
 
-    def document(self, sections: list[Html]) -> str:
-        style = Path(__file__).with_name("style.css").read_text("utf-8")
-        title = f"{self.facts.title}: {self.say('report')}" if self.facts.title else self.say("report")
-        head = el(
-            "head",
-            el("meta", charset="utf-8"),
-            el("meta", name="viewport", content="width=device-width, initial-scale=1"),
-            el("meta", name="color-scheme", content="light dark"),
-            el("title", title),
-            el("style", Html(style)),
-        )
-        page = el("html", head, "\n", el("body", *[join(s, "\n") for s in sections if s]), lang=self.say("html_lang"))
-        return f"<!doctype html>\n{page}\n"
+    def title(self) -> str:
+        return f"{self.facts.title}: {self.say('report')}" if self.facts.title else self.say("report")
 
     # -- what comes first --------------------------------------------------------------------------------------------------
 

@@ -12,6 +12,8 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from ..figures import FAINT, GREY, INK, figure
+
 MOST_CHUNKS = 2000  # finer records are thinned to this number
 
 _UP = (
@@ -254,10 +256,10 @@ class History:
 
         Raises: ValueError if nothing is recorded yet.
         """
-        figure = _draw(self)
+        drawn = _draw(self)
         if path is not None:
-            figure.savefig(path, dpi=150)
-        return figure
+            drawn.savefig(path, dpi=150)
+        return drawn
 
     def _repr_html_(self) -> str:
         """A small table and the curves, for notebooks."""
@@ -307,24 +309,13 @@ def number(value: float) -> str:
 
 # -- the picture -----------------------------------------------------------------------------------------------------------
 
-_INK, _GREY, _FAINT = "#1f2933", "#7b8794", "#e4e7eb"
 _TRAINING, _VALIDATION = "#5b8db8", "#e07a3f"
 
 
 def _draw(history: History) -> Any:
     """Panels side by side, at most three in a row. A Figure of its own: pyplot's global state is not touched."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
-
     if not history.records:
         raise ValueError("history.plot() has nothing to show yet: no epoch has ended")
-
-    class Picture(Figure):
-        def _repr_png_(self) -> bytes:  # notebooks show it without pyplot's help
-            data = io.BytesIO()
-            self.savefig(data, format="png", dpi=110)
-            return data.getvalue()
 
     names = _quantities(history)
     rates = [r.get("learning_rate", math.nan) for r in history.records]
@@ -332,12 +323,10 @@ def _draw(history: History) -> Any:
         names.append("learning_rate")
     columns = min(len(names), 3) or 1
     rows = max(1, -(-len(names) // columns))
-    spaces = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12, wspace=0.03, hspace=0.05)
-    figure = Picture(figsize=(4.6 * columns + 0.2, 3.3 * rows + 0.1), layout=spaces)
-    FigureCanvasAgg(figure)
+    drawn = figure(4.6 * columns + 0.2, 3.3 * rows + 0.1, w_pad=0.12, h_pad=0.12, wspace=0.03, hspace=0.05)
     for i, name in enumerate(names):
-        _panel(figure.add_subplot(rows, columns, i + 1), history, name)
-    return figure
+        _panel(drawn.add_subplot(rows, columns, i + 1), history, name)
+    return drawn
 
 
 def _panel(axes: Any, history: History, name: str) -> None:
@@ -379,8 +368,8 @@ def _panel(axes: Any, history: History, name: str) -> None:
 
 
 def _dress(axes: Any, title: str, subtitle: str, *, several: bool) -> None:
-    axes.set_title(title, loc="left", fontsize=12, fontweight="bold", color=_INK, pad=20)
-    axes.annotate(subtitle, (0, 1), (0, 5), xycoords="axes fraction", textcoords="offset points", fontsize=8.5, color=_GREY)
+    axes.set_title(title, loc="left", fontsize=12, fontweight="bold", color=INK, pad=20)
+    axes.annotate(subtitle, (0, 1), (0, 5), xycoords="axes fraction", textcoords="offset points", fontsize=8.5, color=GREY)
     if several:
         legend = axes.legend(
             loc="lower right",
@@ -393,11 +382,11 @@ def _dress(axes: Any, title: str, subtitle: str, *, several: bool) -> None:
             borderaxespad=1.75,
         )
         for text in legend.get_texts():
-            text.set_color(_INK)
-    axes.set_xlabel("epoch", fontsize=9, color=_GREY)
-    axes.tick_params(labelsize=9, colors=_GREY, length=0)
+            text.set_color(INK)
+    axes.set_xlabel("epoch", fontsize=9, color=GREY)
+    axes.tick_params(labelsize=9, colors=GREY, length=0)
     axes.tick_params(which="minor", labelsize=7.5, length=0)
-    axes.grid(True, axis="y", color=_FAINT, linewidth=0.8)
+    axes.grid(True, axis="y", color=FAINT, linewidth=0.8)
     axes.set_axisbelow(True)
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
