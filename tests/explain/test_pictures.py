@@ -70,7 +70,7 @@ def test_words_are_coloured_in_their_own_text():
     shown = texts.pieces(found, 1)
     assert "".join(t for t, _ in shown) == found.raw[1] and dict(shown)["fine"] == 2.0
     markup = texts.coloured(texts.pieces(found, 0))
-    assert re.search(r"background:rgba\(47,109,181,0\.80\)[^>]*>太<", markup) and "酒" in markup
+    assert re.search(r"background:rgba\(47,109,181,0\.80\)[^>]*>差<", markup) and "酒" in markup
     assert pixels(found.plot()).min() < 120
 
 
