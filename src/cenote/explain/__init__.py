@@ -33,4 +33,4 @@ __all__ = ["Curves", "Explanation", "Importance", "explain"]
 for _family in _FAMILIES:
     for _name in _family.__all__:
         globals()[_name] = getattr(_family, _name)
-        __all__.append(_name)  # noqa: PYI056
+        __all__.append(_name)

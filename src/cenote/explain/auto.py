@@ -39,6 +39,10 @@ def explain(
     >>> np.round(found.values, 5).tolist()
     [[2.0, 1.0]]
     """
+    if isinstance(x, str) or (isinstance(x, (list, tuple, np.ndarray)) and len(x) and isinstance(x[0], str)):
+        from .words import explain_text
+
+        return explain_text(function, x, "permutation_shapley" if method == "auto" else method, target=target, **options)
     shared = {"target": target, "baseline": baseline, "background": background}
     if method == "auto":
         method, why = _choose(ask(function, x, **shared, names=options.get("names")))

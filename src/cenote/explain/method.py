@@ -14,6 +14,7 @@ import numpy as np
 
 from ..core.errors import unknown
 from ..progress import track
+from .lookups import HeldQuestion, over_vectors
 from .question import Question, ask
 from .result import Explanation
 
@@ -70,19 +71,21 @@ def method(*, gradients: bool = False, rows: int = 64) -> Callable[[Callable[...
                     f"{name} needs gradients, and JAX cannot trace this function: write it with jax.numpy, or use a method "
                     f"that only asks it, such as permutation_shapley, kernel_shap, lime or occlusion"
                 )
-            return _explained(name, answer, question, x, options, batch_size, progress, began)
+            apart = over_vectors if gradients else None
+            return explained(name, answer, question, x, options, batch_size, progress, began, apart)
 
         shared = [
             p for p in inspect.signature(explain, follow_wrapped=False).parameters.values() if p.kind is not p.VAR_KEYWORD
         ]
         explain.__signature__ = inspect.Signature([*shared, *own], return_annotation=Explanation)  # type: ignore[attr-defined]
+        explain.gradients = gradients  # type: ignore[attr-defined]
         METHODS[name] = explain
         return explain
 
     return wrap
 
 
-def _explained(
+def explained(
     name: str,
     answer: Callable[..., Answer],
     question: Question,
@@ -91,8 +94,12 @@ def _explained(
     batch_size: int,
     progress: bool | None,
     began: float,
+    apart: Callable[[Question], Question] | None = None,
 ) -> Explanation:
-    """All rows, a chunk at a time; the last chunk is filled up, so that each shape is compiled once."""
+    """All rows, a chunk at a time; the last chunk is filled up, so that each shape is compiled once.
+
+    ``apart`` makes another question of each chunk: one about vectors of one about words, for methods by gradients.
+    """
     count, parts, outputs = question.count, [], []
     size = min(batch_size, count)
     for start in track(range(0, count, size), f"explaining by {name}", unit=size, show=progress):
@@ -100,7 +107,10 @@ def _explained(
         chunk = question.rows(start, start + here)
         if here < size:
             chunk = _filled(chunk, size)
-        found = answer(chunk, **options)
+        asked = apart(chunk) if apart is not None else chunk
+        found = answer(asked, **options)
+        if isinstance(asked, HeldQuestion):
+            found = asked.folded(found)
         outputs.append(chunk.ask(chunk.x)[:here])
         parts.append(_cut(found, here, size))
     answers = parts[0] if len(parts) == 1 else _joined(parts)
@@ -156,4 +166,5 @@ def _joined(parts: list[Answer]) -> Answer:
     for key, first in parts[0].details.items():
         values = [p.details[key] for p in parts]
         details[key] = np.concatenate(values) if isinstance(first, np.ndarray) and first.ndim else first
-    return replace(parts[0], values=of("values"), base=of("base"), error=of("error"), x=of("x"), details=details)
+    reason = "; ".join(dict.fromkeys(p.reason for p in parts if p.reason))
+    return replace(parts[0], values=of("values"), base=of("base"), error=of("error"), x=of("x"), details=details, reason=reason)

@@ -41,6 +41,8 @@ class Subject:
         return [str(n) for n in names] if names else None
 
 
+_OWN = "the function's own values"
+_jitted: weakref.WeakKeyDictionary[Any, Subject] = weakref.WeakKeyDictionary()
 _models: weakref.WeakKeyDictionary[Any, tuple[Any, Subject]] = weakref.WeakKeyDictionary()
 
 
@@ -52,11 +54,15 @@ def subject_of(function: Any, x: Any) -> Subject:
         return _of_module(function)
     if not callable(function):
         raise TypeError(f"expected a model or a function of a batch, got {type(function).__name__}")
+    if isinstance(function, jax.stages.Wrapped):  # jax.jit has taken its closure as fixed, so our programs may be kept as well
+        if function not in _jitted:
+            _jitted[function] = Subject(lambda _, x: _rows(function(x), x), (), differentiable=True, says=_OWN)
+        return _jitted[function]
     try:
         jax.eval_shape(function, spec_of(x))
     except Exception:  # whatever a function of numpy arrays does with a tracer: it is asked as it is
-        return Subject(lambda _, x: _rows(function(x), x), (), differentiable=False, says="the function's own values")
-    return Subject(lambda _, x: _rows(function(x), x), (), differentiable=True, says="the function's own values")
+        return Subject(lambda _, x: _rows(function(x), x), (), differentiable=False, says=_OWN)
+    return Subject(lambda _, x: _rows(function(x), x), (), differentiable=True, says=_OWN)
 
 
 def _of_module(model: Module) -> Subject:

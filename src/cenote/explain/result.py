@@ -89,6 +89,9 @@ class Explanation:
             prefix = jax.tree_util.keystr(path) if len(leaves) > 1 else ""
             values = np.asarray(leaf)[row]
             named = self.names if self.names and len(self.names) == values.size else None
+            words = self.details.get("words")
+            if words is not None:
+                named = [*words[row], *[""] * (values.size - len(words[row]))]
             for number, place in enumerate(np.ndindex(values.shape)):
                 label = named[number] if named else (str(place[0]) if len(place) == 1 else str(tuple(place)))
                 flat.append((prefix + label, float(values[place])))
