@@ -131,7 +131,7 @@ class Module:
     # How often any module was made, frozen, or given a part: tells whoever keeps something about modules to look again.
     _changes: ClassVar[int] = 0
     # Attributes that say nothing of what forward does.
-    _bookkeeping: ClassVar[frozenset[str]] = frozenset({"_constructor", "_weights", "_arrays", "_skeleton"})
+    _bookkeeping: ClassVar[frozenset[str]] = frozenset({"_constructor", "_weights", "_arrays", "_skeleton", "_explained"})
     _constructor: tuple[tuple, dict]
     _weights: dict[str, Weight]  # declared by the build, by local name
     _arrays: dict[str, Any]  # current values, by local name
@@ -346,6 +346,7 @@ class Module:
 
     def _cloned(self) -> None:
         """Called on a new copy of this module: what was kept about the original's parts is to be let go."""
+        vars(self).pop("_explained", None)
 
     @property
     def built(self) -> bool:

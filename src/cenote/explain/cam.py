@@ -11,6 +11,7 @@ import numpy as np
 
 from ..core import Module
 from ..core.tree import members, spec_of
+from ..layers.attention import Heads
 from .layers import applied, at_layer, check_path
 from .method import Answer, method
 from .question import Question, Score
@@ -83,11 +84,15 @@ def _cam(question: Question, layer: str | None, weigh: Callable, relu: bool) -> 
 def spatial_layer(model: Module, weights: Any, x: Any) -> str:
     """The path of the last layer that gives features with places, behind a layer whose weights know of neighbours."""
     layers, best = members(model), {}
+    # The projections of attention have axes for heads, which are no places.
+    heads = tuple(path + "." for path, layer in layers.items() if isinstance(layer, Heads))
 
     def look(weights: Any, x: Any) -> None:
         seen, looked = set(), False
         for spot, output in applied(model, weights, x, capture="*")[2].items():  # in the order of the calls, inner ones first
             leaves = jax.tree.leaves(output)
+            if heads and spot.startswith(heads):
+                continue
             looked = looked or any(len(w.shape) > 2 for w in layers[spot.split(":")[0]]._weights.values())
             if spot and looked and len(leaves) == 1 and jnp.issubdtype(leaves[0].dtype, jnp.floating):
                 shape = leaves[0].shape

@@ -24,6 +24,7 @@ __all__ = [
 ]
 
 ROUNDING = 1e-6  # a gap below this part of the outputs themselves is that of float32
+ROUNDS = 8  # of expected gradients, whose spread gives the standard error
 STEADY = 10  # a row is done when its values changed by at most so many times the tolerance with the last doubling
 
 
@@ -183,7 +184,7 @@ def _doubled(score: Score) -> Callable:
             first = jnp.argmin(gaps, axis=0)
             chosen = jax.tree.map(lambda *v: _by_row(first, v), middles, both, simpson)
             change = _total(jax.tree.map(lambda a, b: jnp.abs(a - b), chosen, best))
-            whole = jnp.maximum(jnp.abs(output - base), _total(jax.tree.map(jnp.abs, chosen)))
+            whole = jnp.maximum(jnp.abs(output - base), _total(jax.tree.map(jnp.abs, summed(chosen))))
             near = (gaps.min(0) <= tol * whole + rounding) & (change <= STEADY * tol * whole + rounding) & (level >= 2)
             best = jax.tree.map(lambda b, c: jnp.where(_like(done, b), b, c), best, chosen)
             return level + 1, both, best, jnp.where(done, used, 2 * count + 1), done | near
@@ -337,9 +338,9 @@ def mean_and_error(draw: Callable[[Any], Any], keys: Any) -> tuple[Any, Any]:
 def expected_gradients(question: Question, *, samples: int = 800) -> Answer:
     """The mean of Integrated Gradients over many baselines: ``E_{b, a} (x - b) df/dx (b + a (x - b))`` (GradientSHAP).
 
-    Every row of the background is used equally often, at places ``a`` and ``1 - a`` drawn from a stratum of its own, in four
-    rounds or as many as it takes to have ``samples`` slopes for an example. ``base`` is the mean of f over the background; the
-    values add up to ``f(x) - base`` in the mean, and ``error`` holds their standard errors over the rounds.
+    Every row of the background is used equally often, at places ``a`` and ``1 - a``, each drawn from a stratum of its own, in
+    eight rounds, and as often in a round as it takes to have ``samples`` slopes for an example. ``base`` is the mean of f over
+    the background; the values add up to ``f(x) - base`` in the mean, and ``error`` holds their standard errors over the rounds.
     Raises: ValueError without a background.
     Source: Erion et al. 2021, arXiv:1906.10670.
 
@@ -356,14 +357,15 @@ def expected_gradients(question: Question, *, samples: int = 800) -> Answer:
             "which compares with one baseline"
         )
     count = len(jax.tree.leaves(known)[0])
-    rounds = max(4, -(-_at_least(samples, 2) // (2 * count)))
-    run = question.program(_expected, rounds)
+    often = -(-_at_least(samples, 2) // (2 * count * ROUNDS))
+    run = question.program(_expected, often)
     values, error, base = run(question.weights, question.x, known, question.targets, jax.random.key(question.seed))
-    reason = f"compared with {count} training row{'s' if count > 1 else ''}, {2 * rounds} slopes each"
-    return Answer(values, base, error=error, details={"samples": 2 * rounds * count}, reason=reason)
+    each = 2 * ROUNDS * often
+    reason = f"compared with {count} training row{'s' if count > 1 else ''}, {each} slopes each"
+    return Answer(values, base, error=error, details={"samples": each * count}, reason=reason)
 
 
-def _expected(score: Score, rounds: int) -> Callable:
+def _expected(score: Score, often: int) -> Callable:
     slope = gradient(score)
 
     def run(weights: Any, x: Any, known: Any, target: Any, key: Any) -> tuple:
@@ -375,18 +377,21 @@ def _expected(score: Score, rounds: int) -> Callable:
 
         def draw(key: Any) -> Any:
             first, second = jax.random.split(key)
-            places = (jax.random.permutation(first, count) + jax.random.uniform(second, (count,))) / count
+            # Each use of a row has a stratum of 1/often, in which each row has one of its own.
+            within = jax.vmap(lambda key: jax.random.permutation(key, count))(jax.random.split(first, often))
+            places = (within + jax.random.uniform(second, (often, count))) / count
+            places = ((jnp.arange(often)[:, None] + places) / often).reshape(-1)
 
             def add(i: Any, total: Any) -> Any:
                 part = jnp.repeat(jnp.stack([places[i], 1 - places[i]]), rows)
-                base = other(i, twice[0])
+                base = other(i % count, twice[0])
                 point = jax.tree.map(lambda b, a: b + _like(part, a) * (a - b), base, twice[0])
                 found = _times_way(slope(weights, point, twice[1]), base, twice[0])
-                return jax.tree.map(lambda t, f: t + (f[:rows] + f[rows:]) / (2 * count), total, summed(found))
+                return jax.tree.map(lambda t, f: t + (f[:rows] + f[rows:]) / (2 * often * count), total, summed(found))
 
-            return jax.lax.fori_loop(0, count, add, jax.tree.map(jnp.zeros_like, summed(x)))
+            return jax.lax.fori_loop(0, often * count, add, jax.tree.map(jnp.zeros_like, summed(x)))
 
-        mean, error = mean_and_error(draw, jax.random.split(key, rounds))
+        mean, error = mean_and_error(draw, jax.random.split(key, ROUNDS))
         base = jax.lax.fori_loop(
             0, count, lambda i, total: total + score(weights, other(i, x), target) / count, jnp.zeros(rows)
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import weakref
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -42,8 +42,6 @@ class Subject:
 
 
 _OWN = "the function's own values"
-_jitted: weakref.WeakKeyDictionary[Any, Subject] = weakref.WeakKeyDictionary()
-_models: weakref.WeakKeyDictionary[Any, tuple[Any, Subject]] = weakref.WeakKeyDictionary()
 
 
 def subject_of(function: Any, x: Any) -> Subject:
@@ -54,10 +52,8 @@ def subject_of(function: Any, x: Any) -> Subject:
         return _of_module(function)
     if not callable(function):
         raise TypeError(f"expected a model or a function of a batch, got {type(function).__name__}")
-    if isinstance(function, jax.stages.Wrapped):  # jax.jit has taken its closure as fixed, so our programs may be kept as well
-        if function not in _jitted:
-            _jitted[function] = Subject(lambda _, x: _rows(function(x), x), (), differentiable=True, says=_OWN)
-        return _jitted[function]
+    if isinstance(function, jax.stages.Wrapped):
+        return _of_jitted(function)
     try:
         jax.eval_shape(function, spec_of(x))
     except Exception:  # whatever a function of numpy arrays does with a tracer: it is asked as it is
@@ -65,13 +61,20 @@ def subject_of(function: Any, x: Any) -> Subject:
     return Subject(lambda _, x: _rows(function(x), x), (), differentiable=True, says=_OWN)
 
 
+@functools.lru_cache(maxsize=16)
+def _of_jitted(function: Any) -> Subject:
+    """jax.jit has taken the function's closure as fixed already, so the programs made of it may be kept, too."""
+    return Subject(lambda _, x: _rows(function(x), x), (), differentiable=True, says=_OWN)
+
+
 def _of_module(model: Module) -> Subject:
     weights = model.arrays() if hasattr(model, "arrays") else weights_of(model)  # type: ignore[operator]
-    known = _models.get(model)
-    version = Module._changes
-    if known is not None and known[0] == version:
-        known[1].weights = weights
-        return known[1]
+    known: tuple[int, Any, Subject] | None = vars(model).get("_explained")
+    if known is not None and known[2].model is model:  # a copy of a model has the programs of the original
+        if known[0] == Module._changes or known[1] == jax.tree.structure(model):
+            vars(model)["_explained"] = (Module._changes, *known[1:])
+            known[2].weights = weights
+            return known[2]
     if not weights[0] and not weights[1] and getattr(model, "_spec", None) is None and hasattr(model, "_require_built"):
         model._require_built("explained")  # type: ignore[attr-defined]
     pure: Callable = getattr(model, "_pure", None) or (lambda p, s, x: apply(model, p, s, x))
@@ -85,7 +88,8 @@ def _of_module(model: Module) -> Subject:
     subject = Subject(
         outputs, weights, differentiable=True, model=model, says="the logits, or the outputs where there are none"
     )
-    _models[model] = (version, subject)
+    # Kept with the model, so that it goes when the model goes.
+    vars(model)["_explained"] = (Module._changes, jax.tree.structure(model), subject)
     return subject
 
 

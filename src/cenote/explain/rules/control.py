@@ -142,5 +142,5 @@ def endless(site: Site) -> tuple[list, Back]:
 
 def table() -> dict[str, Rule]:
     """The rules of this module by primitive."""
-    calls = "pjit jit closed_call core_call remat checkpoint remat2 custom_jvp_call custom_vjp_call custom_vjp_call_jaxpr".split()
+    calls = "call pjit jit closed_call core_call remat checkpoint remat2 custom_jvp_call custom_vjp_call custom_vjp_call_jaxpr".split()
     return dict.fromkeys(calls, call) | {"scan": scan, "cond": cond, "while": endless}

@@ -19,7 +19,7 @@ from .secants import EXACT, difference, middle, slope
 # (others say where data go), their places.
 LINEAR: dict[str, tuple[int, ...] | None] = dict.fromkeys(
     """add add_any sub neg reduce_sum cumsum reduce_window_sum broadcast_in_dim reshape squeeze expand_dims transpose rev
-    concatenate pad slice split copy copy_p real imag complex conj convert_element_type reduce_precision fft psum
+    concatenate stack unstack tile pad slice split copy copy_p real imag complex conj convert_element_type reduce_precision fft psum
     optimization_barrier stop_gradient sharding_constraint pvary reshard""".split()
 ) | {
     "gather": (0,),
@@ -35,7 +35,8 @@ PRODUCTS = ("mul", "dot_general", "conv_general_dilated")  # linear in each of t
 KINKED = """abs sign floor ceil round rem is_finite not and or xor eq ne lt le gt ge max min convert_element_type clamp
 nextafter""".split()
 SMOOTH = """exp exp2 expm1 log log1p tanh logistic sqrt rsqrt square integer_pow sin cos tan asin acos atan sinh cosh asinh acosh
-atanh cbrt erf erfc erf_inv lgamma digamma pow atan2""".split()
+atanh cbrt erf erfc erf_inv lgamma digamma polygamma zeta igamma
+igammac bessel_i0e bessel_i1e pow atan2""".split()
 BRANCHED = ("max", "reduce_max")
 _FAR = 1e15
 
@@ -213,4 +214,5 @@ def table() -> dict[str, Rule]:
     rules: dict[str, Rule] = dict.fromkeys([*LINEAR, *PRODUCTS], weighted)
     rules |= dict.fromkeys([*KINKED, *SMOOTH], elementwise)
     rules |= dict.fromkeys(BRANCHED, largest)
-    return rules | {"select_n": chosen, "stop_gradient": unchanged, "convert_element_type": weighted}
+    rules |= dict.fromkeys(["stop_gradient", "name", "device_put"], unchanged)
+    return rules | {"select_n": chosen, "convert_element_type": weighted}
