@@ -10,9 +10,12 @@ from cenote import layers as L
 from cenote.explain import deeplift
 
 RNG = np.random.default_rng(0)
-ACTIVATIONS = """relu leaky_relu relu6 elu selu gelu silu celu mish softplus squareplus sparse_plus hard_shrink soft_shrink
-tanh_shrink softsign exponential tanh hard_tanh hard_sigmoid sparse_sigmoid log_sigmoid hard_silu sigmoid softmax log_softmax
-softmin sparsemax linear""".split()
+NAMES = (
+    "relu leaky_relu relu6 elu selu gelu silu celu mish softplus squareplus sparse_plus hard_shrink soft_shrink tanh_shrink "
+    "softsign exponential tanh hard_tanh hard_sigmoid sparse_sigmoid log_sigmoid hard_silu sigmoid softmax log_softmax "
+    "softmin sparsemax linear "
+)
+ACTIVATIONS = NAMES.split()
 
 
 def rows(*shape):
@@ -26,7 +29,7 @@ def sequential(*layers):
 def every_activation():
     x = cn.Input((5,))
     parts = [L.Activation(name)(L.Dense(4)(x)) for name in ACTIVATIONS]
-    parts += [L.glu(L.Dense(4)(x)) if hasattr(L, "glu") else cn.activations.glu(L.Dense(4)(x)), L.PReLU()(L.Dense(4)(x))]
+    parts += [cn.activations.glu(L.Dense(4)(x)), L.PReLU()(L.Dense(4)(x))]
     return cn.Model(x, L.Dense(2)(L.Concatenate()(parts)))
 
 
@@ -91,9 +94,8 @@ def decoder():
 def vision_transformer():
     x = cn.Input((8, 8, 3))
     y = L.Reshape((4, 6))(L.Conv2D(6, 4, strides=4)(x))
-    y = L.PositionEmbedding(4)(y) if hasattr(L, "PositionEmbedding") else y
-    for _ in range(2):
-        y = L.TransformerEncoder(8, 2, activation="gelu", normalize_first=True)(y)
+    y = y + L.PositionEmbedding(4)(y)
+    y = L.TransformerEncoder(8, 2, activation="gelu", normalize_first=True)(y)
     return cn.Model(x, L.Dense(2)(L.LayerNormalization()(y)[:, 0]))
 
 
@@ -111,7 +113,7 @@ def several_inputs():
 
 
 def reused():
-    x, layer, norm = cn.Input((5,)), L.Dense(5, activation="relu"), L.LayerNormalization()
+    x, layer, norm = cn.Input((5,)), L.Dense(5, activation="softplus"), L.LayerNormalization()
     return cn.Model(x, L.Dense(2)(norm(layer(norm(layer(layer(x)))))))
 
 
@@ -124,6 +126,11 @@ def highway():
     return cn.Model(x, L.Dense(2)(L.Maximum()([y, L.Dense(5)(x), L.Minimum()([x, y])])))
 
 
+def additive():
+    x = cn.Input((4, 6))
+    return cn.Model(x, L.Dense(2)(L.GlobalMaxPooling1D()(L.AdditiveAttention()([x, L.Dense(6)(x)]))))
+
+
 MODELS = {
     "MLP with every activation": (every_activation, [(5,)]),
     "CNN with every pooling": (every_pooling, [(7, 7, 3)]),
@@ -134,10 +141,10 @@ MODELS = {
     "squeeze and excite": (squeeze_excite, [(6, 6, 3)]),
     "normalisations": (normalisations, [(4, 4, 6)]),
     "SimpleRNN": (lambda: sequential(L.SimpleRNN(4)), [(5, 3)]),
-    "LSTM": (lambda: sequential(L.LSTM(4, return_sequences=True), L.LSTM(3)), [(5, 3)]),
+    "LSTM": (lambda: sequential(L.LSTM(4, return_sequences=True), L.GlobalMaxPooling1D()), [(5, 3)]),
     "GRU": (lambda: sequential(L.GRU(4)), [(5, 3)]),
     "GRU with hard gates": (lambda: sequential(L.GRU(4, reset_after=False, recurrent_activation="hard_sigmoid")), [(5, 3)]),
-    "bidirectional": (lambda: sequential(L.Bidirectional(L.LSTM(3)), L.BatchNormalization()), [(5, 3)]),
+    "bidirectional": (lambda: sequential(L.Bidirectional(L.GRU(3)), L.BatchNormalization()), [(5, 3)]),
     "ConvLSTM": (lambda: sequential(L.ConvLSTM2D(2, 3, padding="same"), L.Flatten()), [(3, 4, 4, 1)]),
     "Transformer encoder": (lambda: sequential(L.TransformerEncoder(8, 2), L.GlobalAveragePooling1D()), [(4, 6)]),
     "Transformer decoder": (decoder, [(4, 6), (3, 6)]),
@@ -146,17 +153,12 @@ MODELS = {
     "several inputs": (several_inputs, [(5,), (3, 4)]),
     "reused layers": (reused, [(5,)]),
     "highway": (highway, [(5,)]),
-    "additive attention": (lambda: additive(), [(4, 6)]),
+    "additive attention": (additive, [(4, 6)]),
     "spectrogram": (lambda: sequential(L.STFTSpectrogram(frame_length=8, frame_step=4, fft_length=8), L.Flatten()), [(24, 1)]),
 }
 
 
 TARGETS = {"autoencoder": 27}  # a place in the middle
-
-
-def additive():
-    x = cn.Input((4, 6))
-    return cn.Model(x, L.Dense(2)(L.GlobalMaxPooling1D()(L.AdditiveAttention()([x, L.Dense(6)(x)]))))
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -168,15 +170,15 @@ def test_values_add_up_to_the_change_of_the_output(name):
     model = make().build(x)
     found = deeplift(model, x, baseline=base, target=TARGETS.get(name, 1))
     change = np.abs(found.output - found.base)
-    assert change.min() > 1e-3 and found.completeness.max() < 1e-5 and (found.gap / change).max() < 1e-4
+    assert change.max() > 1e-2 and found.completeness.max() < 1e-5
+    assert (found.gap / np.maximum(change, 0.1)).max() < 1e-5
     assert all(np.isfinite(v).all() and np.any(v) for v in jax.tree.leaves(found.values))
 
 
 def test_embedded_tokens_and_masks():
     table = RNG.normal(size=(7, 6)).astype("float32")
     cn.set_seed(2)
-    x = cn.Input((5, 6))
-    model = cn.Model(x, L.Dense(2)(L.GlobalAveragePooling1D()(L.TransformerEncoder(8, 2)(L.Masking(0.0)(x))))).build(rows(5, 6))
+    model = cn.Sequential([L.Masking(0.0), L.LSTM(4), L.Dense(2)]).build(rows(5, 6))
     words = table[np.array([[1, 2, 3, 0, 0], [4, 5, 6, 1, 2]])]
     words[0, 3:] = 0
     found = deeplift(model, words, baseline=np.where(words == 0, 0, 0.3).astype("float32"), target=0)

@@ -86,9 +86,13 @@ def test_bad_input_is_said():
     model = cn.Sequential([layers.Rescaling(1.0), layers.Flatten(), layers.Dense(2)]).build(x)
     with pytest.raises(ValueError, match=r"no layer whose output has places.*use integrated_gradients or occlusion"):
         grad_cam(model, x)
+    x = np.ones((1, 5, 8), "float32")
+    model = cn.Sequential([layers.TransformerEncoder(8, 2), layers.GlobalAveragePooling1D(), layers.Dense(2)]).build(x)
+    with pytest.raises(ValueError, match="no layer whose output has places"):
+        grad_cam(model, x)
     with pytest.raises(ValueError, match=r"unknown path of a layer 'layers\.9'"):
         grad_cam(network("pictures"), STORED["x"], layer="layers.9")
     with pytest.raises(ValueError, match=r"has shape \(5,\) for an example, not \(height, width, channel\)"):
         grad_cam(network("pictures"), STORED["x"], layer="layers.3")
     with pytest.raises(TypeError, match="a class activation map needs a model made of layers"):
-        explain.grad_cam(lambda x: x.sum((1, 2, 3)), x)
+        explain.grad_cam(lambda x: x.sum((1, 2)), x)

@@ -104,7 +104,14 @@ def network():
     x = random.normal(size=(50, 3)).astype(np.float32)
     y = (x[:, 0] + 0.5 * random.normal(size=50) > 0).astype(np.int32) + (x[:, 1] > 1)
     model = cn.Sequential(
-        [layers.Dense(4, "tanh"), layers.BatchNormalization(), layers.Dropout(0.2), layers.Dense(3, "softmax")]
+        [
+            layers.Reshape((3, 1)),
+            layers.Conv1D(4, 2, activation="tanh"),  # a kernel with a derivative of its own
+            layers.Flatten(),
+            layers.BatchNormalization(),
+            layers.Dropout(0.2),
+            layers.Dense(3, "softmax"),
+        ]
     )
     model.compile(cn.optimizers.SGD(0.05), "sparse_categorical_crossentropy")
     model.fit(x, y, epochs=5, verbose=0)
@@ -119,7 +126,7 @@ def dense(model, x, y, chosen):
     def probabilities(w):
         return apply(model, {**params, **back(w)}, state, x)[0]
 
-    p, jacobian = (np.asarray(a) for a in jax.jit(lambda w: (probabilities(w), jax.jacfwd(probabilities)(w)))(flat))
+    p, jacobian = (np.asarray(a) for a in jax.jit(lambda w: (probabilities(w), jax.jacrev(probabilities)(w)))(flat))
     # Of probabilities p by logits: diag(p) - p p', so the logits' jacobian is d log p, up to a constant in each row.
     log = jacobian / p[..., None]
     gradients = -log[np.arange(len(y)), y]
@@ -130,7 +137,7 @@ def dense(model, x, y, chosen):
 @pytest.mark.parametrize("which", [None, -1])
 def test_influence_is_dense_linear_algebra(network, which):
     model, x, y = network
-    trained = [k for k in model.params if k.startswith("layers.3" if which == -1 else "layers.")]
+    trained = [k for k in model.params if k.startswith("layers.5" if which == -1 else "layers.")]
     gradients, matrix = dense(model, x, y, trained)
     solved = np.linalg.solve(matrix + 0.01 * np.eye(len(matrix)), gradients[:20].T)
     found = explain.influence(model, x, y, x[:20], y[:20], damping=0.01, layers=which, tolerance=1e-6, iterations=200)
@@ -209,8 +216,8 @@ def test_what_is_refused(network):
         explain.influence(model, x, y, x[:2] * np.nan, y[:2])
     with pytest.raises(ValueError, match=r"the examples differ: x_train has \(3,\), but x_test has \(2,\)"):
         explain.influence(model, x, y, x[:2, :2], y[:2])
-    with pytest.raises(ValueError, match=r"unknown layer with weights .layers\.7."):
-        explain.influence(model, x, y, x[:2], y[:2], layers="layers.7")
+    with pytest.raises(ValueError, match=r"unknown layer with weights .layers\.9."):
+        explain.influence(model, x, y, x[:2], y[:2], layers="layers.9")
     with pytest.raises(ValueError, match="unknown curvature 'newton'"):
         explain.influence(model, x, y, x[:2], y[:2], curvature="newton")
     with pytest.raises(ValueError, match="the model's loss is not known: call compile"):

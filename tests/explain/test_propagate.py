@@ -160,15 +160,7 @@ def test_one_number_through_anything_gets_the_whole_change():
     def f(v):
         return jnp.stack([jnp.reshape(g(v), (len(v),)).astype(jnp.float32) for g in functions], -1)
 
-    for number in range(len(functions)):
-        f_one = f if number == 0 else None
-        assert f_one is None or f(x).shape == (3, len(functions))
     change = np.asarray(f(x)) - np.asarray(f(np.full_like(x, -0.3)))
-    weights = RNG.normal(size=len(functions)).astype("float32")
-    each = [deeplift(lambda v, g=g: g(v).reshape(-1).astype(jnp.float32), x, baseline=-0.3).values[:, 0] for g in functions[:1]]
-    assert np.allclose(each[0], change[:, 0], atol=1e-6)
-    found = deeplift(lambda v: f(v) @ weights, x, baseline=-0.3)
-    assert np.allclose(found.values[:, 0], change @ weights, atol=2e-5)
     repeated = np.repeat(x, len(functions), 0)  # each function by itself, as one output of a row
     found = deeplift(f, repeated, baseline=-0.3, target=np.tile(np.arange(len(functions)), 3))
     assert np.allclose(found.values[:, 0], change.reshape(-1), atol=1e-5)
@@ -190,22 +182,26 @@ def test_softmax_counts_as_itself_and_not_as_it_is_computed():
 
 
 def test_slopes_lose_no_digits_when_points_are_close():
-    x = np.array([[0.7, 3.0, 1e-3, 40.0]], "float32")
-    for f in (jnp.tanh, jnp.exp, jnp.log, jnp.sqrt, jax.lax.rsqrt, jax.nn.sigmoid, jnp.sin, jax.scipy.special.erf, jax.nn.gelu):
-        for apart in (0.0, 1e-6, 1e-4, 1e-2):
-            base = (x * (1 + np.float32(apart))).astype("float32")
-            a, b = x[0].astype("float64"), base[0].astype("float64")
-            with jax.enable_x64(True):
-                middle = jnp.asarray((a + b) / 2)
-                exact = np.asarray(jax.vmap(jax.grad(f))(middle))
-            if f is jnp.exp:
-                exact[3], a = exact[3], a
-            name = "close"
-            from cenote.explain.rules.deeplift import TABLE
-            from cenote.explain.rules.interpreter import Rules, multipliers
-
-            m, _ = multipliers(Rules(name, TABLE), lambda v, f=f: f(v).sum(-1), x, base)
-            assert np.allclose(m[0], exact, rtol=2e-4, atol=2e-5), (f, apart)
+    x = np.array([0.7, 3.0, 1e-3, 9.0], "float32")
+    functions = [
+        jnp.tanh,
+        jnp.exp,
+        jnp.log,
+        jnp.sqrt,
+        jax.lax.rsqrt,
+        jax.nn.sigmoid,
+        jnp.sin,
+        jax.scipy.special.erf,
+        jax.nn.gelu,
+    ]
+    apart = np.array([0, 1e-6, 1e-4, 1e-2], "float32")
+    base = (x * (1 + apart[:, None])).astype("float32")
+    found = deeplift(lambda x: jnp.stack([f(x).sum(-1) for f in functions], -1), np.tile(x, (4 * 9, 1)),
+                     baseline=np.repeat(base, 9, 0), target=np.tile(np.arange(9), 4)).values.reshape(4, 9, 4)  # fmt: skip
+    assert not np.any(found[0])
+    with jax.enable_x64(True):
+        exact = np.stack([np.asarray(f(jnp.asarray(x, "float64"))) - f(jnp.asarray(base, "float64")) for f in functions], 1)
+    assert np.allclose(found, exact, rtol=1e-4, atol=5e-8)
 
 
 def test_more_steps_go_to_integrated_gradients():
@@ -213,10 +209,12 @@ def test_more_steps_go_to_integrated_gradients():
     x, base = RNG.normal(size=(2, 3, 4, 6)).astype("float32")
     nodes, weights = np.polynomial.legendre.leggauss(64)
     slope = jax.jit(jax.grad(lambda x: model(x)[:, 0].sum()))
-    exact = sum(w / 2 * np.asarray(slope(base + np.float32((n + 1) / 2) * (x - base))) for n, w in zip(nodes, weights, strict=True))
+    exact = sum(
+        w / 2 * np.asarray(slope(base + np.float32((n + 1) / 2) * (x - base))) for n, w in zip(nodes, weights, strict=True)
+    )
     exact = exact * (x - base)
     errors = []
-    for steps in (1, 8):
+    for steps in (1, 16):
         found = deeplift(model, x, baseline=base, target=0, steps=steps)
         assert found.completeness.max() < 1e-5
         errors.append(np.abs(found.values - exact).max())
@@ -247,17 +245,22 @@ def test_deepshap_is_the_mean_over_the_background():
 def test_an_operation_without_a_rule_is_named(explain):
     square = X[:, :4].reshape(-1, 2, 2)
     options = {"baseline": 0.5} if explain is deeplift else {}
-    with pytest.raises(ValueError, match=rf"{explain.__name__} has no rule for the operation 'lu'.*integrated_gradients"):
-        explain(lambda x: jnp.linalg.det(x @ x.swapaxes(-1, -2) + jnp.eye(2)) * jnp.linalg.slogdet(x)[1], square, **options)
-    with pytest.raises(ValueError, match="'while' whose number of rounds is not fixed: write it as lax.scan"):
+    with pytest.raises(ValueError, match=rf"{explain.__name__} has no rule for the operation 'cholesky'.*integrated_gradients"):
+        explain(lambda x: jnp.linalg.cholesky(x @ x.swapaxes(-1, -2) + jnp.eye(2)).sum((1, 2)), square, **options)
+    with pytest.raises(ValueError, match=r"'while' whose number of rounds is not fixed: write it as lax.scan"):
         explain(lambda x: jax.lax.while_loop(lambda v: v.sum() < 9, lambda v: v * 2, 1 + x * x).sum(-1), X, **options)
+    if explain is lrp:
+        return  # to which comparisons are constants
     with pytest.raises(ValueError, match="'gather' with places that depend on the input"):
         explain(lambda x: jnp.take_along_axis(x, (x > 0).astype(int), 1).sum(-1), X, **options)
 
 
 def test_what_is_not_used_needs_no_rule():
-    found = deeplift(lambda x: (jnp.linalg.qr(x.reshape(-1, 1, 5))[0] * 0 + 1).sum((1, 2)) * 0 + x.sum(1) if False else x.sum(1), X,
-                     baseline=0.0)  # fmt: skip
+    def f(x):
+        jnp.linalg.cholesky(x[:, :1, None] ** 2 + 1)
+        return x.sum(1)
+
+    found = deeplift(f, X, baseline=0.0)
     assert np.allclose(found.values, X)
 
 
@@ -267,7 +270,7 @@ def test_options_are_checked():
         deeplift(f, X, baseline=0.0, products="midpiont")
     with pytest.raises(ValueError, match="at least 1; got 0"):
         deeplift(f, X, baseline=0.0, steps=0)
-    with pytest.raises(ValueError, match="deepshap compares with several rows: give background="):
+    with pytest.raises(ValueError, match="deepshap compares with several rows: give background"):
         deepshap(f, X)
     with pytest.raises(ValueError, match="z_plus"):
         lrp(f, X, rule="zplus")

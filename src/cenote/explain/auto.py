@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from ..core.errors import unknown
+from .lookups import over_vectors
 from .method import METHODS
 from .question import Question, ask
 from .result import Explanation
@@ -62,6 +63,10 @@ def _choose(question: Question) -> tuple[str, str]:
         return "exact_shapley", f"exact Shapley values, since there are only {features} features"
     if not question.subject.differentiable:
         return "permutation_shapley", "Shapley values by permutations, since JAX cannot differentiate this function"
+    try:
+        over_vectors(question.rows(0, 1))
+    except ValueError:  # words that are compared or counted, not looked up
+        return "permutation_shapley", "Shapley values by permutations, since the words are not looked up in a table"
     if question.given_baseline is not None or question.background is None:
         return "deeplift", "DeepLIFT, since the function is differentiable: exact, against one baseline"
     return "deepshap", "DeepSHAP, since the function is differentiable: exact, against the training rows"

@@ -73,7 +73,7 @@ def integrated_gradients(
     question: Question,
     *,
     tol: float = 1e-3,
-    max_nodes: int = 1024,
+    max_nodes: int = 1025,
     nodes: int | None = None,
     rule: str = "gauss_legendre",
 ) -> Answer:

@@ -103,7 +103,7 @@ def influence(
     curvature of the mean training loss with its regularizers, plus ``damping`` times the identity. Without ``y_test`` it is
     the change of the output ``target`` (its logit; default: the predicted class's). H^-1 g_i is found by conjugate
     gradients over all training rows (or ``rows`` of them, drawn with ``seed``) in one compiled call for several test rows, and
-    the products with the g_j by forward derivatives: no gradient of a training row, and no matrix, is ever stored.
+    the products with the g_j as derivatives along it: no gradient of a training row, and no matrix, is ever stored.
 
     ``model`` is a compiled model, or a function ``loss(weights, x, y)`` of a batch, (rows,) or a mean, with its ``weights``
     and the ``penalty(weights)`` that was minimised with the mean loss. ``curvature``: "gauss_newton" (never negative; default
@@ -459,14 +459,29 @@ def _norms(problem: _Problem) -> Callable:
 
 
 def _products(problem: _Problem) -> Callable:
-    """``g_j . v`` for the rows of a block and each direction v: the forward derivative of the losses."""
+    """``g_j . v`` for the rows of a block and each direction v: the derivative of the losses along v."""
 
     def run(params: Any, rest: Any, data: Any, directions: Any) -> Any:
         flat, back = ravel_pytree(params)
-        _, forward = jax.linearize(lambda w: problem.losses(back(w), rest, *data), flat)
+        _, forward, _ = _forward(lambda w: (problem.losses(back(w), rest, *data), None), flat)
         return jax.vmap(forward)(directions).T  # (rows, tests)
 
     return run
+
+
+def _forward(function: Callable, w: Any) -> tuple[Any, Callable, Callable]:
+    """``(values, notes)`` of a function with notes, ``v -> J v`` and ``u -> J' u``.
+
+    J v is the transpose of J' u, which is linear in u: kernels with a derivative of their own have it backward only.
+    """
+    z, pull, notes = jax.vjp(function, w, has_aux=True)
+    push = jax.vjp(lambda u: pull(u)[0], jnp.zeros_like(z))[1]
+    return (z, notes), lambda v: push(v)[0], lambda u: pull(u)[0]
+
+
+def _bent(function: Callable, w: Any, v: Any) -> Any:
+    """The second derivative of a function along v, ``H v``."""
+    return jax.grad(lambda w: jnp.vdot(jax.grad(function)(w), v))(w)
 
 
 def _solve(problem: _Problem, curvature: str) -> Callable:
@@ -481,11 +496,10 @@ def _solve(problem: _Problem, curvature: str) -> Callable:
         def of_block(w: Any, v: Any, block: Any, share: Any) -> Any:
             x, y = block
             if curvature == "hessian":
-                return jax.jvp(jax.grad(lambda w: problem.losses(back(w), rest, x, y) @ share), (w,), (v,))[1]
+                return _bent(lambda w: problem.losses(back(w), rest, x, y) @ share, w, v)
             assert problem.outputs is not None and problem.loss_of is not None
-            z, forward, notes = jax.linearize(lambda w: problem.outputs(back(w), rest, x), w, has_aux=True)  # type: ignore[misc]
-            bent = jax.jvp(jax.grad(lambda z: problem.loss_of(z, notes, y) @ share), (z,), (forward(v),))[1]  # type: ignore[misc]
-            return jax.linear_transpose(forward, w)(bent)[0]
+            (z, notes), forward, backward = _forward(lambda w: problem.outputs(back(w), rest, x), w)  # type: ignore[misc]
+            return backward(_bent(lambda z: problem.loss_of(z, notes, y) @ share, z, forward(v)))  # type: ignore[misc]
 
         def times(v: Any) -> Any:
             def add(total: Any, part: Any) -> tuple[Any, None]:
@@ -493,8 +507,7 @@ def _solve(problem: _Problem, curvature: str) -> Callable:
 
             total = jax.lax.scan(add, jnp.zeros_like(flat), (blocks, valid / count))[0]
             if problem.penalty is not None:
-                slope = jax.grad(lambda w: problem.penalty(back(w), rest))  # type: ignore[misc]
-                total = total + jax.jvp(slope, (flat,), (v,))[1]
+                total = total + _bent(lambda w: problem.penalty(back(w), rest), flat, v)  # type: ignore[misc]
             return total + damping.astype(flat.dtype) * v
 
         start = jnp.sum(right * right, axis=1)

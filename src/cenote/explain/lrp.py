@@ -49,12 +49,13 @@ def lrp(
     - "z_plus": ``R_i = sum_j z_ij^+ / sum_i z_ij^+ R_j``, positive terms only;
     - "alpha_beta": ``R_i = sum_j (alpha z_ij^+ / sum z_ij^+ - beta z_ij^- / sum z_ij^-) R_j`` with ``alpha - beta = 1``.
 
-    The last two give biases nothing, and all to the terms of one sign where a sum has none of the other. Elsewhere, for all three:
-    activations pass on what they get; of a maximum the largest takes all; the scale of LayerNorm, RMSNorm and their kind, ``1 / sqrt(variance)``, is a constant (Ali et al. 2022), and so are
-    comparisons and what `stop_gradient` holds; a product of two activations, such as a gate and what it lets through, gives each a
-    half (the uniform rule of AttnLRP). Attention: with ``softmax="constant"`` its weights say where to look and get nothing (Ali
-    et al.); with "taylor" they and the values get a half each, and softmax hands on ``R_i = z_i (R_i - p_i sum_k R_k)`` (AttnLRP,
-    proposition 3.1), which does not keep the sum, least with "z_plus" and "alpha_beta".
+    The last two give biases nothing, and all to the terms of one sign where a sum has none of the other. Elsewhere, for all
+    three: activations pass on what they get; of a maximum the largest takes all; the scale of LayerNorm, RMSNorm and their
+    kind, ``1 / sqrt(variance)``, is a constant (Ali et al. 2022), and so are comparisons and what `stop_gradient` holds; a
+    product of two activations, such as a gate and what it lets through, gives each a half (the uniform rule of AttnLRP).
+    Attention: with ``softmax="constant"`` its weights say where to look and get nothing (Ali et al.); with "taylor" they and
+    the values get a half each, and softmax hands on ``R_i = z_i (R_i - p_i sum_k R_k)`` (AttnLRP, proposition 3.1), which does
+    not keep the sum, least with "z_plus" and "alpha_beta".
 
     Values have the form of x, in the unit of the output. Without biases they add up to the output, also through normalisation
     and attention; ``details["absorbed"]`` is what biases, constants and ``eps`` took, a number a row.

@@ -69,13 +69,14 @@ def deeplift(question: Question, *, products: str = "midpoint", steps: int = 1) 
     normalisation, attention, recurrence and reused layers too:
 
     - weighted sums, and whatever moves numbers: their own derivative;
-    - functions of one number: the slope between the two points, ``(f(x) - f(x')) / (x - x')`` (the Rescale rule), in a form that
-      loses no digits, or the derivative half way where the points are closer than float32 resolves;
+    - functions of one number: the slope between the two points, ``(f(x) - f(x')) / (x - x')`` (the Rescale rule), in a form
+      that loses no digits, or the derivative half way where the points are closer than float32 resolves;
     - products: each factor with the mean of the other at the two points, which is the Shapley value of the two factors
       (``products="midpoint"``); a quotient is a product with the reciprocal. ``products="gradient"`` takes the other factor at
       x instead, as Captum does for the products it finds: not complete, and ``gap`` says by how much;
-    - maximum: the change goes to what is largest where the maximum is larger, as in Captum and shap; sorting and pooling
-      follow from it. Where windows overlap, Captum overwrites what several windows send to one place; here it is added up;
+    - maximum: the change goes to what is largest where the maximum is larger, which is shap's rule and Captum's; sorting and
+      pooling follow from it. What several windows send to one place is added up. Captum 0.9 is not complete where an
+      activation stands next to a pooling, and differs there;
     - choices (``where``): the values and the choice each have the mean of what they do before and after the other;
     - softmax: by its exponentials and its sum, with one shift for both points.
 

@@ -251,7 +251,7 @@ def ask(
     """The question about ``x``: inputs checked and turned into arrays, the target resolved."""
     if names is None and hasattr(x, "columns"):
         names = [str(c) for c in x.columns]
-    model = function if isinstance(function, Module) else None
+    model = function if isinstance(function, Module) else getattr(function, "model", None)
     parts = getattr(model, "_input_count", 1)
 
     def arrays(value: Any, what: str) -> Any:

@@ -9,7 +9,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from ..core import Module, declared
 from ..core.errors import unknown
@@ -126,6 +125,13 @@ def select_features(
     Raises: ValueError for unknown methods, ``keep`` beyond the features, y of another length, a model that was not compiled.
     Source: Altmann et al., 2010, Bioinformatics 26 (null); Guyon et al., 2002, Machine Learning 46 (elimination); Yamada et
     al., 2020, arXiv:1810.04247 (gates).
+
+    >>> from cenote import Sequential, layers
+    >>> model = Sequential([layers.Dense(1)])
+    >>> model.compile("sgd", "mse")
+    >>> x = np.random.default_rng(0).normal(size=(60, 3)).astype("float32")
+    >>> select_features(model, x, 2 * x[:, 1], null=0, keep=1, epochs=100).chosen
+    [1]
     """
     if method not in WAYS:
         raise unknown("method of feature selection", method, WAYS)
@@ -167,7 +173,8 @@ class _Work:
         leaves = jax.tree.leaves(question.x)
         if len(leaves) != 1 or leaves[0].ndim != 2:
             raise ValueError("feature selection is for a table, one array (rows, features)")
-        self.x, self.names = leaves[0], columns.names
+        self.x: np.ndarray = np.asarray(leaves[0])
+        self.names = columns.names
         self.y = targets_of(question, y)
         self.y = self.y.astype(jax.dtypes.canonicalize_dtype(self.y.dtype))
         check_pair(self.x, self.y)
@@ -306,6 +313,8 @@ def _gates(work: _Work, penalty: float | None) -> Selection:
 
 
 def _with_gates(objective: Any, fixed: frozenset[str]) -> Callable:
+    import optax
+
     def run(params: Any, state: Any, data: Any, measured: Any, batches: Any, key: Any, penalty: Any) -> Any:
         x, y = data
         middle = x.mean(0)

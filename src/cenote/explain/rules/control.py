@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from ...kernels import convolution
-from .interpreter import Back, Rule, Site, depends, filled, lifted, propagate, zeros
+from .interpreter import Back, Rule, Site, depends, filled, lifted, named, propagate, zeros
 from .local import refused
 
 _BODIES = ("jaxpr", "call_jaxpr", "fun_jaxpr")
@@ -142,5 +142,7 @@ def endless(site: Site) -> tuple[list, Back]:
 
 def table() -> dict[str, Rule]:
     """The rules of this module by primitive."""
-    calls = "call pjit jit closed_call core_call remat checkpoint remat2 custom_jvp_call custom_vjp_call custom_vjp_call_jaxpr".split()
+    calls = named(
+        "call pjit jit closed_call core_call remat checkpoint remat2 custom_jvp_call custom_vjp_call custom_vjp_call_jaxpr"
+    )
     return dict.fromkeys(calls, call) | {"scan": scan, "cond": cond, "while": endless}

@@ -92,6 +92,15 @@ class Site:
         return [found.get(i) for i in range(len(self.ins))]
 
 
+def named(text: str) -> list[str]:
+    """The names in a text.
+
+    >>> named("add sub")
+    ['add', 'sub']
+    """
+    return text.split()
+
+
 def depends(value: Any) -> bool:
     return isinstance(value, tuple)
 
@@ -143,7 +152,9 @@ def propagate(
         site = Site(rules, eqn, ins, makers, only=reads.get(eqn.outvars[0], 0) == 1 if eqn.outvars else False)
         if not site.dependent:
             outs = site.bind(ins)
-        elif id(eqn) in common:  # the largest logit, taken away from all of them: the same at all points, so that it is no change
+        elif (
+            id(eqn) in common
+        ):  # the largest logit, taken away from all of them: the same at all points, so that it is no change
             outs = [_largest(out) for out in site.at_points()]
         elif site.name in rules.constants:
             outs = [out[0] for out in site.at_points()]
@@ -157,19 +168,19 @@ def propagate(
     def read(v: Any) -> Any:
         return v.val if hasattr(v, "val") else known[v]
 
-    def back(multipliers: list) -> list:
+    def back(wanted: list, /) -> Sequence[Any]:
         total: dict[Any, Any] = {}
 
         def add(v: Any, m: Any) -> None:
             if m is not None and not hasattr(v, "val") and depends(known[v]):
                 total[v] = total[v] + m if v in total else m
 
-        for v, m in zip(jaxpr.outvars, multipliers, strict=True):
+        for v, m in zip(jaxpr.outvars, wanted, strict=True):
             add(v, m)
         for site, rule in reversed(tape):
-            wanted = [total.pop(v, None) for v in site.eqn.outvars]
-            if any(m is not None for m in wanted):
-                for v, m in zip(site.eqn.invars, rule(wanted), strict=True):
+            here = [total.pop(v, None) for v in site.eqn.outvars]
+            if any(m is not None for m in here):
+                for v, m in zip(site.eqn.invars, rule(here), strict=True):
                     add(v, m)
         return [total.get(v) for v in jaxpr.invars]
 
@@ -188,7 +199,7 @@ def multipliers(rules: Rules, function: Callable[[Any], Any], *points: Any) -> t
     seen: list[Any] = list(zip(leaves, *others, strict=True))
     seen = [v if jnp.issubdtype(jnp.result_type(v[0]), jnp.floating) else v[0] for v in seen]
     (out,), back = propagate(rules, closed.jaxpr, closed.consts, seen)
-    found = back([jnp.ones_like(lifted(out, 1)[0])])
+    found: Sequence[Any] = back([jnp.ones_like(lifted(out, 1)[0])])
     found = [jnp.zeros(leaf.shape) if m is None else m for m, leaf in zip(found, leaves, strict=True)]
     return structure.unflatten(found), lifted(out, len(points))
 

@@ -12,15 +12,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from .interpreter import Back, Rule, Site, depends, ends, real
+from .interpreter import Back, Rule, Site, depends, ends, named, real
 from .secants import EXACT, difference, middle, slope
 
-# Operations whose output is a sum of their operands, weighed by nothing that depends on them; if only some operands may be data
-# (others say where data go), their places.
+# Operations whose output is a sum of their operands, weighed by nothing that depends on them; if only some operands may be
+# data (others say where data go), their places.
 LINEAR: dict[str, tuple[int, ...] | None] = dict.fromkeys(
-    """add add_any sub neg reduce_sum cumsum reduce_window_sum broadcast_in_dim reshape squeeze expand_dims transpose rev
-    concatenate stack unstack tile pad slice split copy copy_p real imag complex conj convert_element_type reduce_precision fft psum
-    optimization_barrier stop_gradient sharding_constraint pvary reshard""".split()
+    named("""add add_any sub neg reduce_sum cumsum reduce_window_sum broadcast_in_dim reshape squeeze expand_dims transpose rev
+    concatenate stack unstack tile pad slice split copy copy_p real imag complex conj convert_element_type reduce_precision
+    fft optimization_barrier stop_gradient sharding_constraint pvary reshard""")
 ) | {
     "gather": (0,),
     "dynamic_slice": (0,),
@@ -32,11 +32,11 @@ LINEAR: dict[str, tuple[int, ...] | None] = dict.fromkeys(
     "triangular_solve": (1,),
 }
 PRODUCTS = ("mul", "dot_general", "conv_general_dilated")  # linear in each of two operands
-KINKED = """abs sign floor ceil round rem is_finite not and or xor eq ne lt le gt ge max min convert_element_type clamp
-nextafter""".split()
-SMOOTH = """exp exp2 expm1 log log1p tanh logistic sqrt rsqrt square integer_pow sin cos tan asin acos atan sinh cosh asinh acosh
-atanh cbrt erf erfc erf_inv lgamma digamma polygamma zeta igamma
-igammac bessel_i0e bessel_i1e pow atan2""".split()
+KINKED = named(
+    "abs sign floor ceil round rem is_finite not and or xor eq ne lt le gt ge max min convert_element_type clamp nextafter"
+)
+SMOOTH = named("""exp exp2 expm1 log log1p tanh logistic sqrt rsqrt square integer_pow sin cos tan asin acos atan sinh cosh
+    asinh acosh atanh cbrt erf erfc erf_inv lgamma digamma polygamma zeta igamma igammac bessel_i0e bessel_i1e pow atan2""")
 BRANCHED = ("max", "reduce_max")
 _FAR = 1e15
 
@@ -92,7 +92,9 @@ def elementwise(site: Site) -> tuple[list, Back]:
             for values in itertools.product(*(ends(site.ins[j]) for j in others)):
                 f = _varied(site, i, others, values)
                 slopes.append(slope(f, *ends(site.ins[i]), exact, kinked=kinked))
-            found[i] = _fitted(multipliers[0] * (sum(slopes) / len(slopes)), site.ins[i][0])
+            # What nobody asked for may have no slope: where(x > 0, sqrt(x), 0) below zero.
+            g = multipliers[0]
+            found[i] = _fitted(jnp.where(g == 0, 0, g * (sum(slopes) / len(slopes))), site.ins[i][0])
         return site.scatter(found)
 
     return site.at_points(), back
@@ -145,7 +147,7 @@ def largest(site: Site) -> tuple[list, Back]:
 
 
 def chosen(site: Site) -> tuple[list, Back]:
-    """``select_n``: a change of the values, and one of the choice; each has the mean of what it does before and after the other.
+    """``select_n``: a change of the values, and one of the choice, each the mean of what it does before and after the other.
 
     What stands in a place that is not chosen may be no number: then the whole change is that of the choice.
     """
@@ -202,8 +204,8 @@ def refused(site: Site, why: str) -> tuple[list, Back]:
 
     def back(_: list) -> list:
         raise ValueError(
-            f"{site.rules.method} has no rule for the operation '{site.name}' {why}, and a guess would give wrong numbers: use a "
-            "method that needs no rules, integrated_gradients, or, for any function, permutation_shapley"
+            f"{site.rules.method} has no rule for the operation '{site.name}' {why}, and a guess would give wrong numbers: "
+            "use a method that needs no rules, integrated_gradients, or, for any function, permutation_shapley"
         )
 
     return site.at_points(), back

@@ -13,14 +13,14 @@ import jax.numpy as jnp
 
 from . import deeplift
 from .control import _BODIES, call
-from .interpreter import Back, Rule, Site, depends, real
+from .interpreter import Back, Rule, Site, depends, named, real
 from .local import KINKED, PRODUCTS, SMOOTH, elementwise, half_way, pulled, slope_at_x, weighted
 from .secants import slope
 
 CONSTANTS = frozenset(
-    "rsqrt eq ne lt le gt ge not and or xor is_finite sign floor ceil round argmax argmin stop_gradient".split()
+    named("rsqrt eq ne lt le gt ge not and or xor is_finite sign floor ceil round argmax argmin stop_gradient")
 )
-_AS_THEY_ARE = "exp exp2 log reduce_max reduce_min reduce_window_max reduce_window_min cummax cummin cumlogsumexp sort".split()
+_AS_THEY_ARE = named("exp exp2 log reduce_max reduce_min reduce_window_max reduce_window_min cummax cummin cumlogsumexp sort")
 _ELEMENTWISE = {*KINKED, *SMOOTH, "mul", "add", "sub", "neg", "div", "select_n", "copy", "stop_gradient", "broadcast_in_dim"}
 _SUMS = (*PRODUCTS[1:], "custom_vjp_call", "custom_vjp_call_jaxpr")
 

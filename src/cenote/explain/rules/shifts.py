@@ -1,8 +1,8 @@
 """Where a jaxpr takes the largest logit away before ``exp``, which changes nothing but the rounding: found by its form.
 
 ``softmax(z) = exp(z - c) / sum(exp(z - c))`` holds for every c, and so do the logarithms of it and of the sum. With c the
-largest logit at each point, c would seem to change from the baseline to x, and would be given a part of the change. The same c at
-both points gives the multipliers of the function itself.
+largest logit at each point, c would seem to change from the baseline to x, and would be given a part of the change. The same c
+at both points gives the multipliers of the function itself.
 """
 
 from __future__ import annotations
