@@ -70,11 +70,10 @@ def _of_jitted(function: Any) -> Subject:
 def _of_module(model: Module) -> Subject:
     weights = model.arrays() if hasattr(model, "arrays") else weights_of(model)  # type: ignore[operator]
     known: tuple[int, Any, Subject] | None = vars(model).get("_explained")
-    if known is not None and known[2].model is model:  # a copy of a model has the programs of the original
-        if known[0] == Module._changes or known[1] == jax.tree.structure(model):
-            vars(model)["_explained"] = (Module._changes, *known[1:])
-            known[2].weights = weights
-            return known[2]
+    if known is not None and (known[0] == Module._changes or known[1] == jax.tree.structure(model)):
+        vars(model)["_explained"] = (Module._changes, *known[1:])
+        known[2].weights = weights
+        return known[2]
     if not weights[0] and not weights[1] and getattr(model, "_spec", None) is None and hasattr(model, "_require_built"):
         model._require_built("explained")  # type: ignore[attr-defined]
     pure: Callable = getattr(model, "_pure", None) or (lambda p, s, x: apply(model, p, s, x))
@@ -307,7 +306,7 @@ def _target(target: Any, subject: Subject, x: Any, notes: list[str]) -> Any:
             return np.zeros(count, np.int32)
         if len(shape) > 2:
             raise ValueError(
-                f"an example has outputs of shape {shape[1:]}: say which is to be explained, target={tuple(0 for _ in shape[1:])}"
+                f"an example has outputs of shape {shape[1:]}: say which is to be explained, target={(0,) * (len(shape) - 1)}"
             )
         y = _all_outputs(subject, x)
         notes.append("the output explained is the predicted class's")

@@ -30,8 +30,8 @@ def middle(a: Any, b: Any) -> Any:
 def over(f: Callable, d: Any) -> Any:
     """``f(d) / d`` for a function with ``f(0) = 0`` and the slope 1 there.
 
-    >>> over(jnp.tanh, jnp.array([0.0, 100.0])).round(3).tolist()
-    [1.0, 0.009999999776482582]
+    >>> over(jnp.tanh, jnp.array([0.0, 64.0])).tolist()
+    [1.0, 0.015625]
     """
     still = d == 0
     safe = jnp.where(still, 1, d)
