@@ -166,6 +166,24 @@ def test_one_number_through_anything_gets_the_whole_change():
     assert np.allclose(found.values[:, 0], change.reshape(-1), atol=1e-5)
 
 
+@pytest.mark.parametrize("explain", [deeplift, lrp])
+def test_branches_loops_and_memory_savers(explain):
+    w = RNG.normal(size=(5, 5)).astype("float32")
+
+    def f(x):
+        x = jax.checkpoint(lambda x: jnp.tanh(x @ w))(x)
+        x = jax.lax.cond(w[0, 0] > 9, lambda x: x @ w, lambda x: x * x @ w, x)  # decided without x
+        last, ys = jax.lax.scan(lambda c, u: (jnp.tanh(c @ w + u), c * u), x, jnp.stack([x, 2 * x]), reverse=True)
+        y = last.sum(-1) + ys.sum((0, 2))
+        return jax.lax.cond(y[0] > y[0] ** 2, jnp.tanh, lambda y: 2 * y, y) if explain is deeplift else y  # decided by it
+
+    for row in X:
+        options = {"baseline": np.asarray(-row)} if explain is deeplift else {}
+        found = explain(f, row[None], **options)
+        whole = f(row[None]) - (f(-row[None]) if explain is deeplift else 0)
+        assert np.allclose(found.values.sum(1), whole, atol=1e-5)
+
+
 def test_softmax_counts_as_itself_and_not_as_it_is_computed():
     plain = [
         (jax.nn.softmax, lambda z: jnp.exp(z) / jnp.exp(z).sum(-1, keepdims=True)),

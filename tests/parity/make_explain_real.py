@@ -24,7 +24,7 @@ from cenote import Sequential, datasets, layers
 
 warnings.filterwarnings("ignore")
 torch.manual_seed(0)
-ROWS, BACKGROUND = 32, 50
+ROWS, BACKGROUND = 24, 20
 LENGTH, KNOWN = 64, 500  # characters of a review that are read, and characters that are known
 
 

@@ -34,7 +34,7 @@ class Explanation:
     names: list[str] | None = None  # of the features, along the last axis of values
     classes: list[str] | None = None  # of the outputs
     raw: Any = None  # the examples as the user gave them: texts, rows of a table, file names
-    kind: str = ""  # "table", "image", "text", "audio" or "" for any array: which picture is drawn
+    kind: str = ""  # "table", "image", "text", "audio", "series" or "" for any array: which picture is drawn
 
     def __len__(self) -> int:
         return len(self.output)
@@ -71,7 +71,7 @@ class Explanation:
     def said(self, row: int) -> str:
         """What is explained in a row, in words: the class's name, or the number of the output."""
         if self.target is None:
-            return "the chosen output"
+            return str(self.details.get("explained", "the chosen output"))
         number = int(self.target[row])
         return self.classes[number] if self.classes and number < len(self.classes) else f"output {number}"
 
@@ -123,6 +123,41 @@ class Explanation:
         from .pictures import html
 
         return html(self)
+
+
+def joined(parts: Sequence[Explanation]) -> Explanation:
+    """Explanations of some examples after others as one; texts may be of different lengths.
+
+    >>> one = Explanation("any", np.ones((1, 2)), np.ones((1, 2)), np.zeros(1), None, seconds=1.0)
+    >>> both = joined([one, one])
+    >>> both.values.shape, len(both), both.seconds
+    ((2, 2), 2, 2.0)
+    """
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+
+    def of(name: str) -> Any:
+        values = [getattr(p, name) for p in parts]
+        return None if values[0] is None else jax.tree.map(_stacked, *values)
+
+    details = {}
+    for key, value in first.details.items():
+        every = [p.details[key] for p in parts]
+        per_row = isinstance(value, np.ndarray) and value.shape[:1] == (len(first),)
+        details[key] = np.concatenate(every) if per_row else value
+    raw = None if first.raw is None else [row for p in parts for row in p.raw]
+    arrays = {name: of(name) for name in ("values", "x", "output", "target", "base", "gap", "error")}
+    reason = "; ".join(dict.fromkeys(p.reason for p in parts))
+    return replace(first, **arrays, details=details, raw=raw, reason=reason, seconds=sum(p.seconds for p in parts))
+
+
+def _stacked(*arrays: Any) -> np.ndarray:
+    widest = max((np.shape(a)[1] for a in arrays if np.ndim(a) == 2), default=0)
+    if any(np.ndim(a) == 2 and np.shape(a)[1] < widest for a in arrays):
+        fill: Any = "" if np.asarray(arrays[0]).dtype == object else 0
+        arrays = tuple(np.pad(a, ((0, 0), (0, widest - np.shape(a)[1])), constant_values=fill) for a in arrays)
+    return np.concatenate(arrays)
 
 
 @dataclass

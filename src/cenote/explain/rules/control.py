@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.extend.core import jaxpr_as_fun
 
 from ...kernels import convolution
 from .interpreter import Back, Rule, Site, depends, filled, lifted, named, propagate, zeros
@@ -122,7 +123,7 @@ def _all_branches(site: Site) -> tuple[list, Back]:
     branches = site.params["branches"]
 
     def choose(index: Any, *operands: Any) -> list:
-        each = [jax.core.eval_jaxpr(b.jaxpr, b.consts, *operands) for b in branches]
+        each = [jaxpr_as_fun(b)(*operands) for b in branches]
         index = jnp.clip(index, 0, len(branches) - 1)
         return [lax.select_n(jnp.broadcast_to(index, values[0].shape), *values) for values in zip(*each, strict=True)]
 

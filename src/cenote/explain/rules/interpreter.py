@@ -15,6 +15,18 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+# Operations of which only these operands are data, and others say where data go.
+DATA: dict[str, tuple[int, ...]] = {
+    "gather": (0,),
+    "dynamic_slice": (0,),
+    "dynamic_update_slice": (0, 1),
+    "scatter": (0, 2),
+    "scatter-add": (0, 2),
+    "scatter_add": (0, 2),
+    "scatter-sub": (0, 2),
+    "triangular_solve": (1,),
+    "select_n": tuple(range(1, 99)),
+}
 Back = Callable[[list], Sequence[Any]]
 Rule = Callable[["Site"], tuple[list, Back]]
 
@@ -75,7 +87,10 @@ class Site:
 
         def function(*values: Any) -> Any:
             operands = [v[0] if depends(v) else v for v in self.ins]
+            data = DATA.get(self.name, range(len(operands)))
             for place, value in zip(places, values, strict=True):
+                if jnp.result_type(value) != jnp.result_type(operands[place]):  # whole numbers as real ones: all of them
+                    operands = [real(v) if i in data else v for i, v in enumerate(operands)]
                 operands[place] = value
             out = self.bind(operands)
             return out if self.eqn.primitive.multiple_results else out[0]

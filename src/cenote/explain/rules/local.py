@@ -12,25 +12,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from .interpreter import Back, Rule, Site, depends, ends, named, real
+from .interpreter import DATA, Back, Rule, Site, depends, ends, named, real
 from .secants import EXACT, difference, middle, slope
 
-# Operations whose output is a sum of their operands, weighed by nothing that depends on them; if only some operands may be
-# data (others say where data go), their places.
+# Operations whose output is a sum of their operands, weighed by nothing that depends on them; the places of those that may
+# depend on the input, if not all may.
 LINEAR: dict[str, tuple[int, ...] | None] = dict.fromkeys(
     named("""add add_any sub neg reduce_sum cumsum reduce_window_sum broadcast_in_dim reshape squeeze expand_dims transpose rev
     concatenate stack unstack tile pad slice split copy copy_p real imag complex conj convert_element_type reduce_precision
     fft optimization_barrier stop_gradient sharding_constraint pvary reshard""")
-) | {
-    "gather": (0,),
-    "dynamic_slice": (0,),
-    "dynamic_update_slice": (0, 1),
-    "scatter": (0, 2),
-    "scatter-add": (0, 2),
-    "scatter_add": (0, 2),
-    "scatter-sub": (0, 2),
-    "triangular_solve": (1,),
-}
+) | {name: places for name, places in DATA.items() if name != "select_n"}
 PRODUCTS = ("mul", "dot_general", "conv_general_dilated")  # linear in each of two operands
 KINKED = named(
     "abs sign floor ceil round rem is_finite not and or xor eq ne lt le gt ge max min convert_element_type clamp nextafter"
