@@ -1,7 +1,9 @@
 """Every example runs as it stands, in a process of its own, and prints what its reader expects."""
 
+import gzip
 import os
 import re
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -26,11 +28,26 @@ SHORT = {
     "mnist_dropout": {"EPOCHS": "3"},
     "mnist_cnn": {"EPOCHS": "1", "ROWS": "12000"},
     "mnist_lstm": {"EPOCHS": "1", "ROWS": "12000"},
-    "mnist_autoencoder": {"EPOCHS": "6", "ROWS": "30000"},
+    "mnist_autoencoder": {"EPOCHS": "6", "ROWS": "20000"},
 }
 
 
 SEEDS = EXAMPLES / "mnist_quickstart.py"  # takes a seed, and runs below
+
+
+@pytest.fixture(scope="module")
+def part_of_mnist(data_folder, tmp_path_factory):
+    """A data folder that holds the first 20,000 digits to train with and the first 2,000 to test on, for the short runs."""
+    folder = tmp_path_factory.mktemp("data") / "mnist"
+    folder.mkdir()
+    for split, rows in (("train", 20_000), ("t10k", 2_000)):
+        for kind, size in (("images-idx3", 784), ("labels-idx1", 1)):
+            name = f"{split}-{kind}-ubyte.gz"
+            with gzip.open(data_folder / "mnist" / name) as whole, gzip.open(folder / name, "wb", compresslevel=1) as part:
+                axes = int(kind[-1])
+                header = whole.read(4 + 4 * axes)
+                part.write(header[:4] + struct.pack(">I", rows) + header[8:] + whole.read(rows * size))
+    return folder.parent
 
 
 @pytest.mark.parametrize("path", [p for p in sorted(EXAMPLES.glob("*.py")) if p != SEEDS], ids=lambda p: p.stem)
@@ -39,6 +56,8 @@ def test_the_example_runs(path, tmp_path, request):
     if path.stem not in OFFLINE:
         request.getfixturevalue("data_folder")
     env = {**os.environ, **SHORT.get(path.stem, {})}
+    if path.stem in SHORT:
+        env["CENOTE_DATA"] = str(request.getfixturevalue("part_of_mnist"))
     done = subprocess.run([sys.executable, str(path)], capture_output=True, text=True, cwd=tmp_path, env=env, timeout=300)
     assert done.returncode == 0, done.stderr[-2000:]
     for text in SAYS[path.stem]:
@@ -48,10 +67,12 @@ def test_the_example_runs(path, tmp_path, request):
 
 
 def test_the_quickstart_reaches_what_it_promises_over_three_seeds(data_folder):
-    found = []
-    for seed in ("0", "1", "2"):
-        done = subprocess.run([sys.executable, str(SEEDS), seed], capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr[-1000:] + done.stdout[-300:]
-        assert "picture is a 7" in done.stdout and len(SEEDS.read_text(encoding="utf-8").splitlines()) < 100
-        found.append(float(re.search(r"test accuracy ([\d.]+)", done.stdout)[1]))
-    assert sum(found) / 3 >= 0.975, found
+    assert len(SEEDS.read_text(encoding="utf-8").splitlines()) < 100
+    # One process, so that the second and the third run find everything imported and compiled.
+    each = "import runpy, sys\nfor sys.argv[1] in '012':\n    runpy.run_path(sys.argv[0], run_name='__main__')"
+    command = f"import sys; sys.argv = [{str(SEEDS)!r}, '0']\n{each}"
+    done = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-1000:] + done.stdout[-300:]
+    assert done.stdout.count("picture is a 7") == 3
+    found = [float(number) for number in re.findall(r"test accuracy ([\d.]+)", done.stdout)]
+    assert len(found) == 3 and sum(found) / 3 >= 0.975, found

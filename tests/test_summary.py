@@ -70,17 +70,16 @@ class Attention(cn.core.Module):
     ids=["dense", "convolution", "attention", "heads"],
 )
 def test_operations_are_those_that_xla_counts(make, shape, monkeypatch):
-    model, batch = make(), 4
-    x = jax.ShapeDtypeStruct((batch, *shape), "float32")
-    inputs = (x, x) if isinstance(model, layers.MultiHeadAttention) else (x,)
-    found = summarize(model, *inputs).flops * batch
-    monkeypatch.setattr(native, "fits", lambda *arrays: False)  # XLA does not see what C++ does
-    jax.clear_caches()
+    model, batch = make(), 7
+    count = 2 if isinstance(model, layers.MultiHeadAttention) else 1
+    found = summarize(model, *[jax.ShapeDtypeStruct((4, *shape), "float32")] * count).flops * batch
+    # XLA does not see what C++ does. JAX keeps what it traced for each size of a batch: this one is met nowhere else.
+    monkeypatch.setattr(native, "fits", lambda *arrays: False)
+    inputs = [jax.ShapeDtypeStruct((batch, *shape), "float32")] * count
     params, state = jax.eval_shape(lambda: model.init(0, *inputs))
     cost = jax.jit(lambda p, s, *x: model.apply(p, s, *x)[0]).lower(params, state, *inputs).compile().cost_analysis()
     cost = cost[0] if isinstance(cost, list) else cost
     assert found == pytest.approx(cost["flops"], rel=0.1)
-    jax.clear_caches()
 
 
 def test_operations_of_products_and_loops():

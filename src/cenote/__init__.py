@@ -24,6 +24,7 @@ _MODULES = [
     "optimizers",
     "regularizers",
     "schedules",
+    "tasks",
     "train",
 ]
 _NAMES = {
@@ -86,6 +87,9 @@ if TYPE_CHECKING:
     )
     from . import (
         schedules as schedules,
+    )
+    from . import (
+        tasks as tasks,
     )
     from . import (
         train as train,

@@ -76,14 +76,17 @@ def _read_shape(shape: Any) -> tuple[int | None, ...]:
     return tuple(shape)
 
 
-class _Needed(ValueError):
+class Needed(ValueError):
     """Something that the caller has to pass in."""
 
 
-def save(model: Module, path: str | os.PathLike) -> None:
+def save(
+    model: Module, path: str | os.PathLike, *, beside: tuple[Mapping[str, Any], Mapping[str, np.ndarray]] | None = None
+) -> None:
     """Write a model (see the module's docstring); raises ValueError for parts that cannot be written down.
 
-    What compile was told is left out, with a warning, if there is code in it that has no name.
+    What compile was told is left out, with a warning, if there is code in it that has no name. ``beside`` are plain values and
+    arrays that a `cenote.tasks.Trained` keeps with its model: what is needed to take raw input.
     """
     params, state = model.arrays() if hasattr(model, "arrays") else _weights(model)  # type: ignore[attr-defined]
     writer = _Writer()
@@ -107,11 +110,14 @@ def save(model: Module, path: str | os.PathLike) -> None:
         "background": writer.write(mean_row(getattr(model, "background", None)), "background"),
     }
     tensors = {**{f"weights/{k}": np.asarray(v) for k, v in {**params, **state}.items()}, **writer.tensors}
+    if beside is not None:
+        info["trained"] = beside[0]
+        tensors |= {f"trained/{k}": np.asarray(v) for k, v in beside[1].items()}
     save_tensors(path, tensors, info, kind="model")
 
 
 def load(path: str | os.PathLike, custom_objects: Mapping[str, Any] | None = None) -> Any:
-    """Read a model back, ready to predict, evaluate and train on.
+    """Read a model back, ready to predict, evaluate and train on; a `cenote.tasks.Trained` where the file holds one.
 
     ``custom_objects`` holds your own classes and functions by name; one that the file needs and that is missing is named in
     the error. One that only compile needs is named in a warning, and the model comes uncompiled. Nothing in the file is
@@ -126,8 +132,14 @@ def load(path: str | os.PathLike, custom_objects: Mapping[str, Any] | None = Non
     try:
         if version != VERSION:
             raise BadFile(f"the file is of format {version!r:.60}, which never was")
-        model, lacking = _build(tensors, info, dict(custom_objects or {}))
-    except _Needed as error:
+        custom = {**(_configurables_of_tasks() if info.get("trained") is not None else {}), **dict(custom_objects or {})}
+        model, lacking = _build(tensors, info, custom)
+        if info.get("trained") is not None:
+            from .tasks.trained import Trained
+
+            beside = {k.removeprefix("trained/"): v for k, v in tensors.items() if k.startswith("trained/")}
+            model = Trained.restore(model, info["trained"], beside, custom)
+    except Needed as error:
         raise ValueError(str(error)) from None
     except BadFile as error:
         raise BadFile(f"{path}: {error}") from error
@@ -418,17 +430,19 @@ class _Reader:
     def _module(self, written: dict[str, Any], depth: int) -> Module:
         name, before = written["class"], self._called
         self._count(1)
+        if written.get("own") and name not in self._classes:
+            self._classes = own_classes(of_tasks=True)
         own = bool(written.get("own")) and name in self._classes
         if own:
             cls = self._classes[name]
         elif name in self.custom:
             cls = self.custom[name]
         elif written.get("own"):
-            raise _Needed(str(unknown("layer of the file", name, [*self._classes, *self.custom])))
+            raise Needed(str(unknown("layer of the file", name, [*self._classes, *self.custom])))
         else:
-            raise _Needed(f"the file needs the class {name!r}, which is not Cenote's own: {_cure(name)}")
+            raise Needed(f"the file needs the class {name!r}, which is not Cenote's own: {_cure(name)}")
         if not (isinstance(cls, type) and issubclass(cls, Module)):
-            raise _Needed(f"custom_objects[{name!r}] must be a class of layers or models, got {cls!r}")
+            raise Needed(f"custom_objects[{name!r}] must be a class of layers or models, got {cls!r}")
         arguments = {k: self.read(v, depth + 1) for k, v in written["arguments"].items()}
         if own:
             check_sizes(name, arguments)
@@ -461,7 +475,7 @@ class _Reader:
     def _config(self, config: dict[str, Any], family: str | None) -> Any:
         lacking = _lacking(config, self.custom)
         if lacking:
-            raise _Needed(f"the file needs {lacking[0]!r}, which is not Cenote's own: {_cure(lacking[0])}")
+            raise Needed(f"the file needs {lacking[0]!r}, which is not Cenote's own: {_cure(lacking[0])}")
         if family is None:
             return resolve("object", config, {}, custom=self.custom)
         return FAMILIES[family][0].get(_marked(config), self.custom)
@@ -472,7 +486,7 @@ class _Reader:
             return self._functions[name]
         if name in self.custom:
             return self.custom[name]
-        raise _Needed(f"the file needs the function {name!r}, which is not Cenote's own: {_cure(name)}")
+        raise Needed(f"the file needs the function {name!r}, which is not Cenote's own: {_cure(name)}")
 
     def revive(self, kind: str, value: Any) -> Any:
         """What compile was told, from plain values."""
@@ -537,9 +551,31 @@ def _alike(one: Module, other: Module) -> bool:
     return same and all(np.array_equal(v, b.tensors[k]) for k, v in a.tensors.items())
 
 
-def own_classes() -> dict[str, type[Module]]:
-    """Cenote's own public module classes by name: all that a file may name without ``custom_objects``."""
+def _configurables_of_tasks() -> dict[str, type[Configurable]]:
+    """Schedules and the like that only tasks use, by name."""
+    from . import tasks
+
+    tasks.classes()
+    found, todo = {}, [Configurable]
+    while todo:
+        for cls in todo.pop().__subclasses__():
+            todo.append(cls)
+            if cls.__module__.startswith("cenote.tasks."):
+                found[cls.__name__] = cls
+    return found
+
+
+def own_classes(*, of_tasks: bool = False) -> dict[str, type[Module]]:
+    """Cenote's own public module classes by name: all that a file may name without ``custom_objects``.
+
+    ``of_tasks``: the networks that only tasks use, too.
+    """
     from . import layers, networks  # noqa: F401 - defining them is what puts them on the list
+
+    if of_tasks:
+        from . import tasks
+
+        tasks.classes()
 
     found: dict[str, type[Module]] = {}
     todo: list[type[Module]] = [Module]

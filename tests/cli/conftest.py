@@ -30,9 +30,9 @@ class Trained:
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    """``cenote train digits`` with nothing changed but the folder of runs."""
+    """``cenote train digits --model mlp`` with nothing changed but the folder of runs."""
     runs = tmp_path_factory.mktemp("main-job") / "runs"
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
-        code = main(["train", "digits", "--runs", str(runs)])
+        code = main(["train", "digits", "--model", "mlp", "--runs", str(runs)])
     return Trained(runs / "digits-mlp", runs, out.getvalue(), code)

@@ -44,9 +44,9 @@ def test_each_verb_explains_itself_with_examples(verb, capsys):
     [
         (["trian", "digits"], "unknown verb 'trian': did you mean 'train'?"),
         (["--quiet", "train"], "the verb comes first"),
-        (["train"], "the following arguments are required: DATASET"),
-        (["train", "mnsit"], "unknown data set 'mnsit': did you mean 'mnist'?"),
-        (["train", "digits", "--model", "ccn"], "unknown kind of model 'ccn': did you mean 'cnn'?"),
+        (["train"], "the following arguments are required: SOURCE"),
+        (["train", "mnsit"], "there is no file, folder or data set 'mnsit': did you mean 'mnist'?"),
+        (["train", "digits", "--model", "ccn"], "unknown model of image-classification 'ccn': did you mean 'cnn'?"),
         (["train", "digits", "--optimizer", "adm"], "unknown optimizer 'adm': did you mean 'adam'"),
         (["train", "digits", "--epochs", "none"], "argument --epochs: expected a whole number from 1 up, got 'none'"),
         (["train", "digits", "--learning-rate", "-1"], "expected a number above 0"),
@@ -54,7 +54,11 @@ def test_each_verb_explains_itself_with_examples(verb, capsys):
         (["train", "digits", "--name", "../out"], "a run cannot be named '../out'"),
         (["train", "digits", "--name", "latest"], "a run cannot be named 'latest'"),
         (["train", "digits", "--epoch", "3"], "unrecognized arguments: --epoch"),
-        (["predict", "latest"], "the following arguments are required: FILE"),
+        (["train", "digits", "--task", "forcast"], "unknown task 'forcast': did you mean 'forecast'"),
+        (["train", "digits", "--task", "images", "--horizon", "3"], "unknown option of image-classification 'horizon'"),
+        (["train", "digits", "--set", "size"], "--set size: expected NAME=VALUE"),
+        (["train", "digits", "--test", "1.5"], "argument --test: expected a share such as 0.1, a number of examples"),
+        (["predict", "latest"], "the following arguments are required: INPUT"),
     ],
 )
 def test_wrong_command_lines(words, said, capsys, tmp_path, monkeypatch):

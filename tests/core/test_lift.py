@@ -1,5 +1,8 @@
 """Layers with weights, state and randomness inside checkpoint, scan and vmap."""
 
+import functools
+import gc
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +13,8 @@ from cenote import layers
 from cenote.core import Ensemble, Module, Remat, Repeat, apply, gradients, outputs, weights_of
 
 X = np.random.default_rng(0).normal(size=(6, 4)).astype("float32")
+# Arrays of this size run for microseconds: what makes programs fast takes longer than it saves.
+quick = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 class Block(Module):
@@ -30,15 +35,15 @@ def test_remat_computes_the_same_gradient_and_state():
         y, new = model.apply(params, state, X, train=True, key=1)
         return (y**2).sum(), (y, new)
 
-    _, (y, new) = jax.grad(lambda p: loss(Remat(block), p, remat[1]), has_aux=True)(remat[0])
+    _, (y, new) = quick(jax.grad(lambda p: loss(Remat(block), p, remat[1]), has_aux=True))(remat[0])
     assert (np.asarray(y) == 0).any()  # dropout is on
     assert not np.allclose(new["block.norm.mean"], 0)
     quiet = Remat(Chain())
     p, s = quiet.init(0, X)
     inner = {k.removeprefix("block."): v for k, v in p.items()}
     state = {k.removeprefix("block."): v for k, v in s.items()}
-    a = jax.grad(lambda p: (quiet.apply(p, s, X, train=True)[0] ** 2).sum())(p)
-    b = jax.grad(lambda p: (Chain().apply(p, state, X, train=True)[0] ** 2).sum())(inner)
+    a = quick(jax.grad(lambda p: (quiet.apply(p, s, X, train=True)[0] ** 2).sum()))(p)
+    b = quick(jax.grad(lambda p: (Chain().apply(p, state, X, train=True)[0] ** 2).sum()))(inner)
     for name, value in b.items():
         np.testing.assert_allclose(a[f"block.{name}"], value, rtol=1e-4, atol=1e-6)
 
@@ -52,7 +57,7 @@ def test_remat_with_dropout_differs_from_the_plain_block_in_nothing(monkeypatch)
             y, new = model.apply(p, state, X, train=True, key=1)
             return (y**2).sum(), new
 
-        return jax.grad(loss, has_aux=True)(params)
+        return quick(jax.grad(loss, has_aux=True))(params)
 
     remat = slopes()
     monkeypatch.setattr(jax, "checkpoint", lambda function: function)
@@ -76,11 +81,12 @@ def test_repeat_equals_blocks_one_after_the_other():
     params, state = stack.init(0, X)
     assert params["block.dense.kernel"].shape == (3, 4, 4)
     assert not np.allclose(params["block.dense.kernel"][0], params["block.dense.kernel"][1])
-    y, new, captured = apply(stack, params, state, X, train=True, capture="block.dense")
+    y, new, captured = quick(lambda p, s: apply(stack, p, s, X, train=True, capture="block.dense"))(params, state)
+    one = quick(lambda p, s, x: apply(Chain(), p, s, x, train=True, capture="dense"))
     x = X
     for i in range(3):
         p, s = ({k.removeprefix("block."): v[i] for k, v in d.items()} for d in (params, state))
-        x, after, inner = apply(Chain(), p, s, x, train=True, capture="dense")
+        x, after, inner = one(p, s, x)
         np.testing.assert_allclose(new["block.norm.mean"][i], after["norm.mean"], atol=1e-6)
         np.testing.assert_allclose(captured["block.dense"][i], inner["dense"], atol=1e-6)
     np.testing.assert_allclose(y, x, atol=1e-5)
@@ -103,16 +109,18 @@ def test_repeat_needs_a_block_that_keeps_the_shape():
 def test_the_members_of_an_ensemble_are_models_of_their_own():
     every = Ensemble(Chain(), 3, reduce=None)
     params, state = every.init(0, X)
-    y, new = every.apply(params, state, X, train=True)
+    y, new = quick(lambda p, s: every.apply(p, s, X, train=True))(params, state)
+    one = quick(lambda p, s: Chain().apply(p, s, X, train=True))
     assert y.shape == (6, 3, 4)
     for i in range(3):
         p, s = ({k.removeprefix("model."): v[i] for k, v in d.items()} for d in (params, state))
-        single, after = Chain().apply(p, s, X, train=True)
+        single, after = one(p, s)
         np.testing.assert_allclose(y[:, i], single, atol=1e-5)
         np.testing.assert_allclose(new["model.norm.mean"][i], after["norm.mean"], atol=1e-6)
     mean = Ensemble(Chain(), 3).build(X)
     params, state = weights_of(mean)
-    np.testing.assert_allclose(mean(X), apply(every, params, state, X)[0].mean(1), atol=1e-6)
+    expected = quick(lambda p, s: apply(every, p, s, X)[0].mean(1))(params, state)
+    np.testing.assert_allclose(quick(lambda m: m(X))(mean), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -125,7 +133,8 @@ def test_gradients_at_a_block_and_inside_it_are_the_slopes_there(lifted):
     for path in (inner, f"{inner}.dense"):
         values, grads = gradients(model, lambda y: (y**2).sum(), X, paths=[path])
         nudge = np.random.default_rng(1).normal(size=values[path].shape).astype("float32")
-        ahead, behind = ((apply(model, params, state, X, nudge={path: s * 1e-2 * nudge})[0] ** 2).sum() for s in (1, -1))
+        value = quick(lambda nudge: (apply(model, params, state, X, nudge=nudge)[0] ** 2).sum())
+        ahead, behind = (value({path: s * np.float32(1e-2) * nudge}) for s in (1, -1))
         assert np.isclose((grads[path] * nudge).sum(), (ahead - behind) / 2e-2, rtol=1e-2) and np.abs(grads[path]).max() > 0.01
 
 
@@ -176,8 +185,8 @@ def test_a_layer_shared_with_the_outside_is_shared_in_remat_and_refused_where_we
     tied = Tied(Remat).build(X)
     assert list(weights_of(tied)[0]) == ["dense.kernel", "dense.bias"]
     np.testing.assert_allclose(tied(X), tied.dense(tied.dense(X)), atol=1e-5)
-    grads = jax.grad(lambda p: (tied.apply(p, {}, X)[0] ** 2).sum())(weights_of(tied)[0])
-    twice = jax.grad(lambda m: (m(m(X)) ** 2).sum())(tied.dense)
+    grads = quick(jax.grad(lambda p: (tied.apply(p, {}, X)[0] ** 2).sum()))(weights_of(tied)[0])
+    twice = quick(jax.grad(lambda m: (m(m(X)) ** 2).sum()))(tied.dense)
     np.testing.assert_allclose(grads["dense.kernel"], twice._arrays["kernel"], rtol=1e-4)
     for lift, name in ((lambda b: Repeat(b, 2), "Repeat"), (lambda b: Ensemble(b, 2), "Ensemble")):
         with pytest.raises(ValueError, match=rf"{name} gives each of its 2 blocks weights of its own, but the layer 'dense'"):
@@ -241,8 +250,14 @@ def test_a_lifted_block_trains_in_a_model():
 def test_no_traced_value_gets_out():
     model = cn.Sequential([layers.Dense(4), Repeat(Chain(), 2), Remat(Block()), Ensemble(Chain(), 2)])
     model.build(X)
-    params, state = weights_of(model)
-    with jax.checking_leaks():
-        jax.jit(lambda x: model(x, train=True, key=0))(X)
-        jax.jit(jax.grad(lambda p: model.apply(p, state, X, train=True, key=0)[0].sum()))(params)
-        jax.jit(lambda m: m(X))(model)
+    (params, state), kept = weights_of(model), []
+    gc.freeze()  # leaks are looked for among all objects; those from before cannot be any
+    try:
+        with jax.checking_leaks():  # which looks at traces: nothing needs to be compiled
+            jax.jit(lambda x: model(x, train=True, key=0)).trace(X)
+            jax.jit(jax.grad(lambda p: model.apply(p, state, X, train=True, key=0)[0].sum())).trace(params)
+            jax.jit(lambda m: m(X)).trace(model)
+            with pytest.raises(Exception, match="Leaked"):
+                jax.jit(lambda x: kept.append(x * 2)).trace(X)
+    finally:
+        gc.unfreeze()

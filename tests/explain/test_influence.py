@@ -40,7 +40,7 @@ def test_leaving_a_row_out_of_ridge_is_influence_over_one_minus_leverage(double,
     w = np.linalg.solve(curved, x.T @ y)
     x_test, y_test = random.normal(size=(4, 5)), np.zeros(4)
     found = explain.influence(
-        squared, x, y, x_test, y_test, weights=jnp.asarray(w), penalty=lambda w: price / 60 * w @ w, damping=0.0, tolerance=1e-7
+        squared, x, y, x_test, y_test, weights=jnp.asarray(w), penalty=lambda w: price / 60 * w @ w, damping=0.0, tol=1e-7
     )
     leverage = np.sum(x * np.linalg.solve(curved, x.T).T, axis=1)
     for i in range(30):
@@ -140,7 +140,7 @@ def test_influence_is_dense_linear_algebra(network, which):
     trained = [k for k in model.params if k.startswith("layers.5" if which == -1 else "layers.")]
     gradients, matrix = dense(model, x, y, trained)
     solved = np.linalg.solve(matrix + 0.01 * np.eye(len(matrix)), gradients[:20].T)
-    found = explain.influence(model, x, y, x[:20], y[:20], damping=0.01, layers=which, tolerance=1e-6, iterations=200)
+    found = explain.influence(model, x, y, x[:20], y[:20], damping=0.01, layers=which, tol=1e-6, iterations=200)
     np.testing.assert_allclose(found.values, solved.T @ gradients.T / 50, rtol=1e-3, atol=1e-4)
     assert found.details["weights"] == len(matrix) and found.details["solved"].all()
 

@@ -75,9 +75,9 @@ def test_categories_and_quarters_are_drawn_from_the_background():
         return x[:, 0] + 2.0 * (x[:, 1] == 1)
 
     x = np.array([[0.0, 1.0]], np.float32)
-    found = explain.lime(f, x, background=others, categorical=["kind"], names=["size", "kind"], ridge=0.0)
+    found = explain.lime(f, x, background=others, categories=["kind"], names=["size", "kind"], ridge=0.0)
     assert found.values[0] == pytest.approx([others[:, 0].std(), 2.0], abs=1e-4)
-    quarters = explain.lime(f, x, background=others, discretise=True, categorical=[1], ridge=0.0)
+    quarters = explain.lime(f, x, background=others, discretise=True, categories=[1], ridge=0.0)
     inside = others[(others[:, 0] > np.percentile(others[:, 0], 25)) & (others[:, 0] <= np.percentile(others[:, 0], 50)), 0]
     middle = inside if inside.min() <= 0 <= inside.max() else None
     assert quarters.values[0, 1] == pytest.approx(2.0, abs=0.1)
@@ -241,8 +241,8 @@ def test_what_is_wrong_is_said():
         explain.lime(linear, X, scale=[1.0, 2.0])
     with pytest.raises(ValueError, match="draws categorical and discretised columns from training rows"):
         explain.lime(linear, X, scale=1.0, discretise=True)
-    with pytest.raises(ValueError, match="unknown categorical column 'colour'"):
-        explain.lime(linear, X, background=BACKGROUND, categorical=["colour"])
+    with pytest.raises(ValueError, match="unknown column in categories 'colour'"):
+        explain.lime(linear, X, background=BACKGROUND, categories=["colour"])
     with pytest.raises(ValueError, match=r"lime takes tables .*\(1, 3, 2\).* groups="):
         explain.lime(lambda x: x.sum((1, 2)), np.ones((1, 3, 2), np.float32), baseline=0.0)
     with pytest.raises(ValueError, match="width=0: expected a number above 0"):

@@ -288,7 +288,7 @@ def test_options_are_checked():
         deeplift(f, X, baseline=0.0, products="midpiont")
     with pytest.raises(ValueError, match="at least 1; got 0"):
         deeplift(f, X, baseline=0.0, steps=0)
-    with pytest.raises(ValueError, match="deepshap compares with several rows: give background"):
+    with pytest.raises(ValueError, match="deepshap compares with many rows: give background"):
         deepshap(f, X)
     with pytest.raises(ValueError, match="z_plus"):
         lrp(f, X, rule="zplus")

@@ -44,8 +44,8 @@ TOP = 10  # of the 64 pixels
 
 class Digits:
     def __init__(self, stored):
-        (x, y), (self.x, _) = datasets.digits.load_data()
-        rows = len(next(iter(stored["defaults"].values()))) and array(stored["defaults"]["captum Saliency"]).shape[0]
+        (x, _), (self.x, _) = datasets.digits.load_data()
+        rows = len(array(stored["defaults"]["captum Saliency"]))
         x, self.x = (a[..., None].astype("float32") / 16 for a in (x, self.x[:rows]))
         parts = [layers.Conv2D(8, 3, activation="relu"), layers.Conv2D(8, 3, activation="relu"), layers.Flatten()]
         self.model = with_weights(Sequential([*parts, layers.Dense(10, "softmax")]), self.x, stored["weights"])
@@ -54,22 +54,23 @@ class Digits:
         self.question = ask(self.model, self.x)
         draw = np.random.RandomState(0)
         self.sets = draw.rand(rows, 16, 64) < draw.rand(rows, 16, 1)
-        self.fell = self.fall(self.sets)
         self.orders = draw.rand(8, rows, 64)
 
-    def fall(self, gone):
+    def fall(self, gone, others):
         """How much the predicted class's logit falls, on average, where sets (rows, sets, 64) of pixels are as in others."""
         rows, sets = gone.shape[:2]
         mask = gone.reshape(rows, sets, 1, 8, 8, 1)
-        mixed = np.where(mask, self.others, self.x[:, None, None]).reshape(-1, 8, 8, 1)
-        y = self.question.ask(mixed, np.repeat(self.question.targets, sets * len(self.others)))
+        mixed = np.where(mask, others, self.x[:, None, None]).reshape(-1, 8, 8, 1)
+        y = self.question.ask(mixed, np.repeat(self.question.targets, sets * len(others)))
         return self.question.ask(self.x)[:, None] - y.reshape(rows, sets, -1).mean(2)
 
-    def scores(self, values):
+    def scores(self, values, others=None):
         """How much the logit falls without the pixels said to matter most, and the part of random removals not predicted."""
+        others = self.others if others is None else others
         values = np.asarray(values, np.float64).reshape(len(self.x), 64)
         rank = np.argsort(np.argsort(-values, axis=1, kind="stable"), axis=1)
-        return float(self.fall((rank < TOP)[:, None]).mean()), missed(self.sets, self.fell, values)
+        fell = self.fall(self.sets, others)
+        return float(self.fall((rank < TOP)[:, None], others).mean()), missed(self.sets, fell, values)
 
 
 @pytest.fixture(scope="module")
@@ -78,15 +79,34 @@ def digits(stored):
 
 
 def test_digits_top_pixels_count_more_than_by_other_defaults(digits, stored):
+    """Removed: replaced by the pixels of other digits, which is what the default, the training rows, stands for."""
     found = explain.explain(digits.model, digits.x, background=digits.background)
     assert found.method == "deepshap"
     fall, wrong = digits.scores(found.values)
     chance = np.mean([digits.scores(order)[0] for order in digits.orders])
     assert fall > 3 * chance
     others = {name: digits.scores(array(values)) for name, values in stored["digits"]["defaults"].items()}
+    # shap was given the same background. Deep is the same method; Permutation and Gradient say nearly the same of pictures.
+    alike = {"shap DeepExplainer", "shap Permutation", "shap GradientExplainer"}
     for name, (theirs, missing) in others.items():
-        print(f"{name:32} {theirs:7.3f} {missing:7.3f}")
-    print("ours", fall, wrong, chance)
+        if name in alike:
+            assert fall > 0.99 * theirs and wrong < missing + 0.01, name
+        else:
+            assert fall > theirs and wrong < missing, name
+    assert fall > 2 * others["captum DeepLift"][0]  # and IntegratedGradients: their baseline is a black picture
+    assert wrong < 0.05 < others["captum DeepLift"][1]
+    same = array(stored["digits"]["defaults"]["shap DeepExplainer"])
+    assert np.abs(found.values.reshape(same.shape) - same).max() < 2e-3 * np.abs(same).max()  # stored in float16
+
+
+def test_digits_with_black_for_a_removed_pixel(digits, stored):
+    """Captum's own question, since a black picture is its default: there it is right, and so is a baseline of 0 here."""
+    black = np.zeros((1, 8, 8, 1), "float32")
+    fall, wrong = digits.scores(explain.deeplift(digits.model, digits.x, baseline=0.0).values, black)
+    for name, values in stored["digits"]["defaults"].items():
+        theirs, missing = digits.scores(array(values), black)
+        assert fall > 0.99 * theirs and wrong < missing + 0.01, name
+    assert fall > 1.5 * digits.scores(array(stored["digits"]["defaults"]["shap DeepExplainer"]), black)[0]
 
 
 # -- Chinese reviews: characters taken out --------------------------------------------------------------------------------
@@ -124,7 +144,9 @@ class Reviews:
             for text, sets in zip(self.texts, gone, strict=True)
             for one in sets
         ]
-        y = self.ask(self.texts + left)[np.arange(len(self.texts) + len(left)), [*self.sides, *np.repeat(self.sides, gone.shape[1])]]
+        y = self.ask(self.texts + left)[
+            np.arange(len(self.texts) + len(left)), [*self.sides, *np.repeat(self.sides, gone.shape[1])]
+        ]
         count = len(self.texts)
         return y[:count, None] - y[count:].reshape(count, -1)
 
@@ -159,10 +181,11 @@ def test_reviews_top_characters_count_more_than_by_other_defaults(reviews, store
     assert found.kind == "text" and found.gap.max() < 1e-4
     fall, wrong = reviews.scores(reviews.by_place(found))
     chance = np.mean([reviews.scores(order)[0] for order in reviews.orders])
-    others = {name: reviews.scores(array(values)) for name, values in stored["reviews"]["defaults"].items()}
-    for name, (theirs, missing) in others.items():
-        print(f"{name:32} {theirs:7.3f} {missing:7.3f}")
-    print("ours", fall, wrong, chance)
+    assert fall > 5 * chance and wrong < 0.3
+    # lime and shap take a clause of Chinese for a word; captum compares with a text that is all unknown characters.
+    for name, values in stored["reviews"]["defaults"].items():
+        theirs, missing = reviews.scores(array(values))
+        assert fall > 1.2 * theirs and wrong < missing, name
 
 
 # -- photos: a watermark that gives the class away ------------------------------------------------------------------------
@@ -225,11 +248,13 @@ def test_the_watermark_is_found(watermarked, method):
     reach = 1 if method in ("deeplift", "integrated_gradients") else 3
     for axis in (1, 2):
         near = np.any([np.roll(near, step, axis) for step in range(-reach, reach + 1)], axis=0)
-    share = (found * near).sum((1, 2)) / found.sum((1, 2))
-    print(method, share.mean(), share.min(), near.mean(), [bool(n.reshape(-1)[v.argmax()]) for n, v in zip(near, found, strict=True)].count(True))
+    share = (found * near).sum((1, 2)) / np.maximum(found.sum((1, 2)), 1e-9)
+    top = [n.reshape(-1)[v.argmax()] for n, v in zip(near, found, strict=True)]
+    assert near.mean() < 0.1 and share.mean() > 0.5 and np.mean(top) >= 0.9
 
 
-def test_the_methods_are_trusted_there(watermarked):
+def test_exact_methods_are_trusted_there(watermarked):
     model, _, marked, _, _ = watermarked
-    found = explain.check(model, marked[:8], ["deeplift", "integrated_gradients", "occlusion", "grad_cam"], target=1, rows=8)
-    print(found)
+    found = explain.check(model, marked[:8], ["deeplift", "integrated_gradients"], target=1)
+    assert found.verdicts[:2] == ["trust", "trust"] and found.verdicts[2].startswith("fails"), found
+    assert found.scores["removal"][:2].min() > 0.3

@@ -310,8 +310,6 @@ def test_what_is_wrong_is_said():
         explain.permutation_shapley(NETWORK, X, background=BACKGROUND, permutations=1)
     with pytest.raises(ValueError, match="tol=0 is a standard error"):
         explain.permutation_shapley(NETWORK, X, background=BACKGROUND, tol=0)
-    with pytest.raises(ValueError, match="unknown option of shapley_interactions 'tol'"):
-        explain.shapley_interactions(NETWORK, X, background=BACKGROUND, tol=0)
     for groups, said in [
         ({"a": [0, 10]}, "the feature 10, but an example has 10 features"),
         ({"a": [0, 1], "b": [1]}, "the feature 1 is in two groups"),

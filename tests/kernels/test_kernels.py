@@ -1,5 +1,6 @@
 """Kernels against the obvious formulation, and what makes them worth having: no convolution of unusual layout anywhere."""
 
+import functools
 import itertools
 
 import jax
@@ -15,6 +16,8 @@ from cenote.kernels.pooling import average_pool, max_pool
 from cenote.train.epoch import has_foreign_convolution
 
 RNG = np.random.default_rng(0)
+# Arrays of this size run for microseconds: what makes programs fast takes longer than it saves.
+quick = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def draw(*shape):
@@ -49,11 +52,14 @@ def test_convolution(x, kernel, options):
             feature_group_count=options.get("groups", 1),
         )
 
-    expected = obvious(x, kernel)
-    mark = draw(*expected.shape)
-    np.testing.assert_allclose(conv(x, kernel, **options), expected, atol=1e-4)
-    ours = jax.grad(lambda *a: jnp.vdot(conv(*a, **options), mark), (0, 1))(x, kernel)
-    theirs = jax.grad(lambda *a: jnp.vdot(obvious(*a), mark), (0, 1))(x, kernel)
+    mark = draw(*jax.eval_shape(obvious, x, kernel).shape)
+
+    def both(x, kernel):
+        runs = (functools.partial(conv, **options), obvious)
+        return [(run(x, kernel), *jax.grad(lambda *a, run=run: jnp.vdot(run(*a), mark), (0, 1))(x, kernel)) for run in runs]
+
+    (y, *ours), (expected, *theirs) = quick(both)(x, kernel)
+    np.testing.assert_allclose(y, expected, atol=1e-4)
     for a, b in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-3)
     assert not has_foreign_convolution(jax.grad(lambda *a: jnp.vdot(conv(*a, **options), mark), (0, 1)), x, kernel)
@@ -74,13 +80,17 @@ def test_pooling(window, strides, padding):
     def obvious_mean(x):
         return lax.reduce_window(x, 0.0, lax.add, *full) / lax.reduce_window(jnp.ones_like(x), 0.0, lax.add, *full)
 
-    for ours, obvious in ((max_pool, obvious_max), (average_pool, obvious_mean)):
-        y = obvious(x)
-        mark = draw(*y.shape)
-        np.testing.assert_allclose(ours(x, window, strides, padding), y, atol=1e-6)
-        a = jax.grad(lambda x, f=ours, m=mark: jnp.vdot(f(x, window, strides, padding), m))(x)
-        b = jax.grad(lambda x, f=obvious, m=mark: jnp.vdot(f(x), m))(x)
-        np.testing.assert_allclose(a, b, atol=1e-5)
+    mark = draw(*jax.eval_shape(obvious_max, x).shape)
+
+    @quick
+    def values_and_gradients(x):
+        runs = [obvious_max, obvious_mean, *(lambda x, f=f: f(x, window, strides, padding) for f in (max_pool, average_pool))]
+        return [(run(x), jax.grad(lambda x, run=run: jnp.vdot(run(x), mark))(x)) for run in runs]
+
+    largest, mean, our_largest, our_mean = values_and_gradients(x)
+    for (y, slopes), (expected, by_hand) in ((our_largest, largest), (our_mean, mean)):
+        np.testing.assert_allclose(y, expected, atol=1e-6)
+        np.testing.assert_allclose(slopes, by_hand, atol=1e-5)
 
 
 def test_ties_in_a_window_send_the_gradient_to_one_place():

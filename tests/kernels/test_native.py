@@ -53,12 +53,20 @@ def plain(x, kernel, strides, pads):
 def test_convolutions(case):
     n, height, width, ci, co, window, strides, pads = CONVOLUTIONS[case]
     x, kernel = draw(n, height, width, ci), draw(*window, ci, co)
-    y, back = jax.vjp(lambda *a: plain(*a, strides, pads), x, kernel)
-    dy = draw(*y.shape)
-    dx, dk = back(dy)
-    close(native.convolution("forward", x, kernel, y.shape, strides, pads), y)
-    close(native.convolution("input", dy, kernel, x.shape, strides, pads), dx)
-    close(native.convolution("kernel", x, dy, kernel.shape, strides, pads), dk)
+    dy = draw(*jax.eval_shape(lambda *a: plain(*a, strides, pads), x, kernel).shape)
+
+    @jax.jit
+    def both(x, kernel, dy):
+        y, back = jax.vjp(lambda *a: plain(*a, strides, pads), x, kernel)
+        ours = (
+            native.convolution("forward", x, kernel, y.shape, strides, pads),
+            native.convolution("input", dy, kernel, x.shape, strides, pads),
+            native.convolution("kernel", x, dy, kernel.shape, strides, pads),
+        )
+        return ours, (y, *back(dy))
+
+    for got, want in zip(*both(x, kernel, dy), strict=True):
+        close(got, want)
 
 
 @needs_native
@@ -71,23 +79,30 @@ def test_recurrences(time, batch, units, masked, monkeypatch):
     xp, after = draw(time, batch, 4 * units), draw(3 * units)
     dhs, dh, dc = draw(time, batch, units), draw(batch, units), draw(batch, units)
 
-    (outputs, (_, memory)), back = jax.vjp(lambda *a: recurrence.lstm(*a, mask), xp, h, c, weights)
-    hs, cs, gates = native.lstm_forward(xp, h, c, weights, mask)
-    close(hs, outputs)
-    close(cs[-1], memory)
-    expected = back((dhs, (dh, dc)))
-    for got, want in zip(native.lstm_backward(dhs, dh, dc, cs, c, gates, weights, mask), expected, strict=False):
+    @jax.jit
+    def with_lstm(xp, weights):
+        (outputs, (_, memory)), back = jax.vjp(lambda *a: recurrence.lstm(*a, mask), xp, h, c, weights)
+        hs, cs, gates = native.lstm_forward(xp, h, c, weights, mask)
+        ours = native.lstm_backward(dhs, dh, dc, cs, c, gates, weights, mask)
+        return (hs, cs[-1], *ours), (outputs, memory, *back((dhs, (dh, dc))))
+
+    for got, want in zip(*with_lstm(xp, weights), strict=False):
         close(got, want)
 
-    xp, weights = xp[..., : 3 * units], weights[:, : 3 * units]
-    for bias in (after, None):
-        (outputs, _), back = jax.vjp(lambda xp, h, bias=bias: recurrence.gru(xp, h, weights, bias, mask), xp, h)
-        hs, kept = native.gru_forward(xp, h, weights, bias, mask)
-        close(hs, outputs)
-        dxp, dh0 = back((dhs, (dh,)))
-        du, dg, got = native.gru_backward(dhs, dh, hs, h, kept, weights, mask)
-        close(jnp.concatenate([du[..., : 2 * units], dg], -1), dxp)
-        close(got, dh0)
+    @jax.jit
+    def with_gru(xp, weights):
+        found = []
+        for bias in (after, None):
+            (outputs, _), back = jax.vjp(lambda xp, h, bias=bias: recurrence.gru(xp, h, weights, bias, mask), xp, h)
+            hs, kept = native.gru_forward(xp, h, weights, bias, mask)
+            du, dg, start = native.gru_backward(dhs, dh, hs, h, kept, weights, mask)
+            ours = (hs, jnp.concatenate([du[..., : 2 * units], dg], -1), start)
+            found.append((ours, (outputs, *back((dhs, (dh,))))))
+        return found
+
+    for ours, plainly in with_gru(xp[..., : 3 * units], weights[:, : 3 * units]):
+        for got, want in zip(ours, plainly, strict=True):
+            close(got, want)
 
 
 @needs_native
@@ -190,19 +205,23 @@ loaded = ctypes.CDLL(sys.argv[1])
 for target in build.TARGETS:
     jax.ffi.register_ffi_target(target, jax.ffi.pycapsule(getattr(loaded, target)), platform="cpu")
 draw = lambda *shape: jnp.asarray(np.random.default_rng(0).normal(size=shape), jnp.float32)
-for n, h, w, ci, co, (kh, kw), (sh, sw), ((a, b), (c, d)) in ast.literal_eval(sys.argv[2]):
-    y = (n, (h + a + b - kh) // sh + 1, (w + c + d - kw) // sw + 1, co)
-    x, k, dy, rest = draw(n, h, w, ci), draw(kh, kw, ci, co), draw(*y), ((sh, sw), ((a, b), (c, d)))
-    native.convolution("forward", x, k, y, *rest).block_until_ready()
-    native.convolution("input", dy, k, x.shape, *rest).block_until_ready()
-    native.convolution("kernel", x, dy, k.shape, *rest).block_until_ready()
-for time, batch, units in ((5, 7, 19), (1, 1, 1), (2, 9, 16)):
-    mask = jnp.asarray(np.arange(time * batch).reshape(time, batch) % 3 > 0)
-    h, xp, w, three = draw(batch, units), draw(time, batch, 4 * units), draw(units, 4 * units), slice(0, 3 * units)
-    hs, cs, gates = native.lstm_forward(xp, h, h, w, mask)
-    native.lstm_backward(hs, h, h, cs, h, gates, w, mask)[0].block_until_ready()
-    hs, kept = native.gru_forward(xp[..., three], h, w[:, three], None, mask)
-    native.gru_backward(hs, h, hs, h, kept, w[:, three], mask)[0].block_until_ready()
+def convolutions():  # in one program, since compiling takes most of the time
+    for n, h, w, ci, co, (kh, kw), (sh, sw), ((a, b), (c, d)) in ast.literal_eval(sys.argv[2]):
+        y = (n, (h + a + b - kh) // sh + 1, (w + c + d - kw) // sw + 1, co)
+        x, k, dy, rest = draw(n, h, w, ci), draw(kh, kw, ci, co), draw(*y), ((sh, sw), ((a, b), (c, d)))
+        yield native.convolution("forward", x, k, y, *rest)
+        yield native.convolution("input", dy, k, x.shape, *rest)
+        yield native.convolution("kernel", x, dy, k.shape, *rest)
+def recurrences():
+    for time, batch, units in ((5, 7, 19), (1, 1, 1), (2, 9, 16)):
+        mask = jnp.asarray(np.arange(time * batch).reshape(time, batch) % 3 > 0)
+        h, xp, w, three = draw(batch, units), draw(time, batch, 4 * units), draw(units, 4 * units), slice(0, 3 * units)
+        hs, cs, gates = native.lstm_forward(xp, h, h, w, mask)
+        yield native.lstm_backward(hs, h, h, cs, h, gates, w, mask)
+        hs, kept = native.gru_forward(xp[..., three], h, w[:, three], None, mask)
+        yield native.gru_backward(hs, h, hs, h, kept, w[:, three], mask)
+quick = {"xla_backend_optimization_level": 0}
+jax.block_until_ready(jax.jit(lambda: [*convolutions(), *recurrences()], compiler_options=quick)())
 print("clean")
 """
 

@@ -92,9 +92,9 @@ def digits():
             return net(torch.tensor(np.asarray(x, np.float32))).numpy()
 
     found = {}
-    for name in ("Saliency", "InputXGradient", "IntegratedGradients", "DeepLift", "ShapleyValueSampling", "KernelShap", "Lime"):
+    for name in ("Saliency", "IntegratedGradients", "DeepLift", "ShapleyValueSampling", "KernelShap"):
         method = getattr(captum.attr, name)(net)
-        if name in ("KernelShap", "Lime"):  # they take rows one by one
+        if name == "KernelShap":  # it takes rows one by one
             values = torch.cat([method.attribute(r[None], target=int(t)) for r, t in zip(rows, aim, strict=True)])
         else:
             values = method.attribute(rows.clone().requires_grad_(), target=aim)
@@ -178,16 +178,22 @@ def reviews():
     longest = max(map(len, said))
     found = {}
 
-    slopes = captum.attr.LayerIntegratedGradients(net, net.table).attribute(torch.tensor(numbers(said)), target=torch.tensor(target))
+    slopes = captum.attr.LayerIntegratedGradients(net, net.table).attribute(
+        torch.tensor(numbers(said)), target=torch.tensor(target)
+    )
     found["captum LayerIntegratedGradients"] = slopes.detach().numpy().sum(-1)[:, :longest]
-    # lime and shap cut texts at what is no letter: a clause of Chinese is one word, and here each of its characters gets a part.
+    # lime and shap cut texts at what is no letter: a clause of Chinese is one word; each of its characters gets a part here.
     values = np.zeros((2, ROWS, longest))
     explainer = lime.lime_text.LimeTextExplainer(random_state=0)
     for row, text in enumerate(said):
         answer = explainer.explain_instance(text, ask, labels=[int(target[row])])
         indexed = answer.domain_mapper.indexed_string
         for word, value in answer.as_map()[int(target[row])]:
-            places = [p for start in np.atleast_1d(indexed.string_position(word)) for p in range(start, start + len(indexed.word(word)))]
+            places = [
+                p
+                for start in np.atleast_1d(indexed.string_position(word))
+                for p in range(start, start + len(indexed.word(word)))
+            ]
             values[0, row, places] = value / len(places)
     answers = shap.Explainer(ask, shap.maskers.Text(r"\W+"), seed=0)(said)
     for row, text in enumerate(said):

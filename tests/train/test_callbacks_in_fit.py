@@ -165,6 +165,7 @@ def averaging(rate=0.01):
     return net(cn.optimizers.Adam(rate, use_ema=True, ema_momentum=0.95))
 
 
+@pytest.mark.usefixtures("quick_programs")
 def test_averages_are_validated_as_in_keras(digits):
     keras = pytest.importorskip("keras")
     ours = averaging()

@@ -1,10 +1,7 @@
 """A run killed at any moment and resumed ends in the same bits; damaged checkpoints are passed over."""
 
-import os
+import multiprocessing
 import random
-import signal
-import subprocess
-import sys
 import textwrap
 import time
 from pathlib import Path
@@ -17,7 +14,6 @@ from cenote import layers
 
 PROGRAM = textwrap.dedent(
     """
-    import sys
     import numpy as np
     import cenote as cn
     from cenote import layers
@@ -30,21 +26,33 @@ PROGRAM = textwrap.dedent(
     model.compile(cn.optimizers.Adam(0.01), "sparse_categorical_crossentropy", ["accuracy"], seed=3)
     history = model.fit(x, y, batch_size=7, epochs=6, verbose=0, validation_data=(x[:500], y[:500]),
                         callbacks=[cn.callbacks.ReduceLROnPlateau(patience=1), cn.callbacks.EarlyStopping(patience=50)],
-                        checkpoint=cn.train.Checkpoints(sys.argv[1], every_seconds=float(sys.argv[3])))
+                        checkpoint=cn.train.Checkpoints(folder, every_seconds=every))
     arrays = {**model.arrays()[0], **model.arrays()[1]}
-    np.savez(sys.argv[2], loss=history.history["val_loss"], rate=[r["learning_rate"] for r in history.records],
+    np.savez(out, loss=history.history["val_loss"], rate=[r["learning_rate"] for r in history.records],
              step=[r["step"] for r in history.records], **arrays)
     """
 )
 
 
-def start(folder: Path, out: Path, every: float) -> subprocess.Popen:
-    return subprocess.Popen([sys.executable, "-c", PROGRAM, str(folder), str(out), str(every)], env=os.environ)
+# Each run is a process of its own, from a server that has imported what all of them need.
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["numpy", "jax", "cenote", "cenote.layers", "cenote.model", "cenote.train", "cenote.callbacks"])
+
+
+def start(folder: Path, out: Path, every: float) -> multiprocessing.process.BaseProcess:
+    process = PROCESSES.Process(target=exec, args=(PROGRAM, {"folder": str(folder), "out": str(out), "every": every}))
+    process.start()
+    return process
+
+
+def ended(process: multiprocessing.process.BaseProcess) -> int | None:
+    process.join(timeout=120)
+    return process.exitcode
 
 
 def test_killed_at_random_moments_and_resumed_is_the_same_to_the_bit(tmp_path):
     whole = start(tmp_path / "whole", tmp_path / "whole.npz", 1000)
-    assert whole.wait(timeout=120) == 0
+    assert ended(whole) == 0
     draw = random.Random(1)
     folder, kills = tmp_path / "killed", 0
     while True:
@@ -54,17 +62,17 @@ def test_killed_at_random_moments_and_resumed_is_the_same_to_the_bit(tmp_path):
         if kills < 4:
             # Wait until it has begun to write, then kill it at a moment that nobody chose.
             before = {p.name for p in folder.glob("step-*")} if first else set()
-            while process.poll() is None and time.time() < deadline:
+            while process.is_alive() and time.time() < deadline:
                 if {p.name for p in folder.glob("step-*")} - before:
                     break
                 time.sleep(0.002)
             time.sleep(draw.uniform(0, 0.15))
-            if process.poll() is None:
-                process.send_signal(signal.SIGKILL)
-                process.wait()
+            if process.is_alive():
+                process.kill()  # by SIGKILL, which no process hears of
+                process.join()
                 kills += 1
                 continue
-        assert process.wait(timeout=120) == 0
+        assert ended(process) == 0
         break
     assert kills >= 2, "the run ended before it could be killed twice"
     a, b = np.load(tmp_path / "whole.npz"), np.load(tmp_path / "killed.npz")

@@ -101,6 +101,7 @@ def small(family, kinds):
     return family.Sequential([kinds.Dense(5, activation="tanh"), kinds.Dense(3, activation="softmax")])
 
 
+@pytest.mark.usefixtures("quick_programs")
 @pytest.mark.parametrize(
     "options",
     [
@@ -119,6 +120,7 @@ def test_weights_and_validation_are_those_of_keras(options):
     beside_keras(small, told, options)
 
 
+@pytest.mark.usefixtures("quick_programs")
 def test_regularizers_and_constraints_are_those_of_keras():
     def build(family, kinds):
         return family.Sequential(
@@ -137,6 +139,7 @@ def test_regularizers_and_constraints_are_those_of_keras():
     beside_keras(build, {"loss": "sparse_categorical_crossentropy"}, {})
 
 
+@pytest.mark.usefixtures("quick_programs")
 def test_penalties_in_evaluation_and_of_frozen_layers_are_those_of_keras():
     def build(family, kinds):
         return family.Sequential(
@@ -161,6 +164,7 @@ WEIGHTS = np.linspace(0, 2, 70).astype("float32")
 FORK = {"loss": ["sparse_categorical_crossentropy", "mse"], "loss_weights": [1.0, 0.3]}
 
 
+@pytest.mark.usefixtures("quick_programs")
 @pytest.mark.parametrize(
     ("told", "options"),
     [
@@ -186,6 +190,7 @@ def test_several_outputs_are_those_of_keras(told, options):
         beside_keras(fork, told, options, y=y)
 
 
+@pytest.mark.usefixtures("quick_programs")
 def test_frozen_layers_stay_and_have_no_optimizer_state():
     model = classifier()
     model.build(X)
@@ -242,6 +247,7 @@ def test_a_foreign_convolution_runs_step_by_step_with_the_same_numbers():
         np.testing.assert_allclose(found[0][name], found[1][name], rtol=1e-4)
 
 
+@pytest.mark.usefixtures("quick_programs")
 def test_initial_epoch_steps_and_validation_steps():
     model = classifier()
     history = model.fit(
@@ -431,6 +437,7 @@ def test_losses_of_layers_alone_can_be_trained():
         plain.fit(X, X, verbose=0)
 
 
+@pytest.mark.usefixtures("quick_programs")
 def test_a_list_of_targets_is_one_for_each_output_of_a_class_of_ones_own():
     class Two(cn.Model):
         def __init__(self):
@@ -462,6 +469,7 @@ def test_callbacks_see_the_weights_of_the_moment():
     assert not np.array_equal(watch.seen[0], watch.seen[1])
 
 
+@pytest.mark.usefixtures("quick_programs")
 def test_single_batches():
     model = classifier()
     _loss, accuracy = model.train_on_batch(X, LABELS)
@@ -475,6 +483,7 @@ def test_single_batches():
     assert isinstance(plain.train_on_batch(X, TARGET), float)
 
 
+@pytest.mark.usefixtures("quick_programs")
 def test_metrics_of_an_epoch_are_those_of_scikit_learn():
     from sklearn import metrics
 
@@ -537,6 +546,7 @@ def test_fit_compiles_once():
     assert trainer.chunk._cache_size() == trainer.evaluate_chunk._cache_size() == 1
 
 
+@pytest.mark.usefixtures("quick_programs")
 @pytest.mark.parametrize(
     ("labels", "units", "activation", "loss"),
     [
@@ -572,6 +582,7 @@ def test_dicts_tuples_and_frames_of_inputs():
         model.predict(X)
 
 
+@pytest.mark.usefixtures("quick_programs")
 def test_metrics_come_in_the_order_they_were_given():
     x = cn.Input((3,))
     model = cn.Model(x, {"b": layers.Dense(1)(x), "a": layers.Dense(1)(x)})
@@ -586,6 +597,7 @@ def test_metrics_come_in_the_order_they_were_given():
     assert mse == loss and abs(mae - np.sqrt(mse)) < 1e-3
 
 
+@pytest.mark.usefixtures("quick_programs")
 def test_after_a_loss_that_is_no_number_the_model_trains_again():
     x, y = np.ones((64, 2), "float32"), np.ones((64, 1), "float32")
     bad = y.copy()
@@ -598,6 +610,7 @@ def test_after_a_loss_that_is_no_number_the_model_trains_again():
         assert np.isfinite(model.fit(x, y, epochs=2, verbose=0).history["loss"]).all()
 
 
+@pytest.mark.usefixtures("quick_programs")
 def test_metrics_of_one_name_are_told_apart():
     x, y = np.random.default_rng(0).normal(size=(64, 2)).astype("float32"), np.ones((64, 1), "float32")
     y[::3] = 0
@@ -610,6 +623,7 @@ def test_metrics_of_one_name_are_told_apart():
     assert len(said) == 5 and len(set(map(str, said.values()))) == 5
 
 
+@pytest.mark.usefixtures("quick_programs")
 def test_batch_statistics_of_a_frozen_block_stay():
     x, y = np.random.default_rng(0).normal(size=(64, 3)).astype("float32") + 5, np.ones((64, 1), "float32")
     model = cn.Sequential([cn.Sequential([layers.BatchNormalization(center=False, scale=False)]), layers.Dense(1)])

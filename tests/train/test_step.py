@@ -48,6 +48,7 @@ OPTIONS = [
 ]
 
 
+@pytest.mark.usefixtures("quick_programs")
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_fits_with_options_end_with_keras_weights(options):
     keras = pytest.importorskip("keras")

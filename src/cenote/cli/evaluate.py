@@ -4,109 +4,101 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from . import data as data_sets
 from . import runs
-from .train import numbers, score_lines
 from .trouble import Trouble
+from .voice import Voice
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb; the exit code comes back."""
-    from .. import report
     from ..report.facts import seconds
+    from ..tasks.trained import Trained, record, result_lines
 
+    voice = Voice(args)
     model, path = runs.load_model(args.model, Path(args.runs))
-    info = model.info
-    name = args.data or info.get("dataset")
-    if not isinstance(name, str):
-        raise Trouble(f"{path} does not say what it was trained on: name a data set or an .npz file after it")
-    x, y, data = data_sets.load_test(name)
-    for note in data.notes if data else ():
-        print(f"note: {note}", file=sys.stderr)
-    check_shape(model, x, path, name)
-    began = time.perf_counter()
-    probabilities = np.asarray(model.predict(x))
-    spent = time.perf_counter() - began
-    scores = report.score(probabilities, y)
-    classes = class_names(info, scores.probabilities.shape[1])
-    results = {"model": str(path), "data": name, **numbers(scores, classes, commonest(info)), "seconds": round(spent, 3)}
-    if args.report:
-        own = data is not None and data.name == info.get("dataset")
-        report.write(
-            args.report,
-            probabilities,
-            y,
-            classes=classes,
-            pictures=x,
-            parts=data.parts if data is not None and own else None,
-            model=model,
-            history=read_history(path),
-            facts=_facts(path, name, info.get("about", "") if own else "", spent),
-            language=args.language,
+    if not isinstance(model, Trained):
+        raise Trouble(
+            f"{path} does not say what it was trained on: evaluate it from Python, cenote.load({str(path)!r}).evaluate(x, y)"
         )
+    with voice.progress():
+        examples, what, notes, parts = _examples(model, path, args.data)
+        for note in notes:
+            voice.say(f"note: {note}")
+        began = time.perf_counter()
+        scores = model.measure(examples)
+        spent = time.perf_counter() - began
+    baselines = model.task.simplest(examples)
+    results = {"model": str(path), "data": what, **record(scores, baselines), "seconds": round(spent, 3)}
+    if args.report:
+        run = runs.read(path.parent)
+        told = {} if run is None else {"command": run.settings.command(), "settings": run.settings.shown()}
+        title = f"{path.parent.name if path.name == runs.MODEL else path.stem} · {what}"
+        written = model.report(
+            args.report, scores=scores, examples=examples, parts=parts, history=read_history(path), language=args.language,
+            title=title, seconds={"testing": spent}, **told,
+        )  # fmt: skip
+        if written is None:
+            raise Trouble(f"there is no report of {model.task.name} yet; the scores come without --report")
         results["report"] = args.report
     if args.json:
         print(json.dumps(results, ensure_ascii=False))
         return 0
-    print(f"{path} on {f'the test part of {data.name}' if data else name}")
-    print(score_lines(results, "Accuracy"))
-    print(f"{'Loss':<14} {results['loss']:.4f}")
-    print(f"{'Time':<14} {seconds(spent)}")
+    voice.say(f"{path} on {what}")
+    voice.say(result_lines(scores, baselines))
+    voice.say(f"{'Time':<17} {seconds(spent)}")
     if args.report:
-        print(f"{'Report':<14} {args.report}")
+        voice.say(f"{'Report':<17} {args.report}")
     return 0
 
 
-def _facts(path: Path, name: str, about: str, spent: float) -> Any:
-    """What a report of an evaluation can tell: of the run, too, where the model still lies in its folder."""
-    from .. import report
+def _examples(trained: Any, path: Path, given: list[str]) -> tuple[Any, str, list[str], Any]:
+    """What to measure on, what it is called, what must be said of it, and the parts, where it is one of them."""
+    from .. import tasks
+    from ..tasks.sources import builtin
 
     run = runs.read(path.parent)
-    title = f"{path.parent.name if path.name == runs.MODEL else path.stem} · {name}"
-    told = {} if run is None else {"command": run.settings.command(), "settings": run.settings.shown()}
-    return report.Facts.here(title=title, about=about, seconds={"testing": spent}, **told)
+    own = None if run is None else list(run.settings.sources)
+    if not given and own is None:
+        own = [trained.info.get("dataset", "")]
+        if builtin(own[0]) is None:
+            raise Trouble(f"{path} lies outside its run, and does not say where its data is: name labelled data after it")
+    if not given or given == own or builtin(given[0]) is not None:
+        sources = given or own or []
+        settings = run.settings if run is not None and sources == own else None
+        return _test_part(trained, sources, settings)
+    source = given[0] if len(given) == 1 else tuple(given)
+    try:
+        tasks.check_there(source)
+    except FileNotFoundError as error:
+        raise Trouble(str(error)) from error
+    examples, findings = trained.examples(source)
+    return examples, " ".join(given), [f.text for f in findings], None
 
 
-def commonest(info: dict[str, Any]) -> list[int] | None:
-    """The class that was most common in training, as labels for the baseline; None where the model does not say."""
-    found = info.get("commonest")
-    return [found] if isinstance(found, int) and found >= 0 else None
+def _test_part(trained: Any, sources: list[str], settings: Any) -> tuple[Any, str, list[str], Any]:
+    """The test part of a source, parted as in training."""
+    from ..tasks.job import answerable, parted, read
+
+    source = sources[0] if len(sources) == 1 else tuple(sources)
+    shares = {} if settings is None else {"validation": settings.validation, "test": settings.test}
+    parts = parted(trained.task, read(trained.task, source), **shares)
+    findings: list[Any] = []
+    examples = answerable(trained.task, parts.test, "test", findings)
+    if not len(examples):
+        raise Trouble(f"{' '.join(sources)} has no test part: name other labelled data")
+    return examples, f"the test part of {' '.join(sources)}", [f.text for f in findings], parts
 
 
 def input_shape(model: Any) -> tuple[int, ...] | None:
-    """The shape of one example that the model takes; None if it has several inputs."""
+    """The shape of one example that a model takes; None if it has several inputs."""
     import jax
 
     leaves = jax.tree.leaves(getattr(model, "_spec", None))
     return tuple(leaves[0].shape[1:]) if len(leaves) == 1 else None
-
-
-def check_shape(model: Any, x: np.ndarray, path: Path, name: str) -> None:
-    """Raise a Trouble where examples are not of the size that the model reads."""
-    shape = input_shape(model)
-    if shape is not None and np.shape(x)[1:] != shape:
-        raise Trouble(f"{path} reads examples of shape {_times(shape)}, but {name} holds {_times(np.shape(x)[1:])}")
-    if x.dtype.kind not in "iufb":
-        raise Trouble(f"{name} holds {x.dtype} values; expected numbers")
-
-
-def _times(shape: tuple[int, ...]) -> str:
-    return "x".join(str(s) for s in shape) or "a single number"
-
-
-def class_names(info: dict[str, Any], count: int) -> list[str]:
-    """The names that a model has for its classes, or their numbers."""
-    names = info.get("classes")
-    if isinstance(names, list) and len(names) == count:
-        return [str(n) for n in names]
-    return [str(i) for i in range(count)]
 
 
 def read_history(model: Path) -> Any:

@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def gather() -> dict[str, Any]:
-    """Versions, devices, folders and data sets, as plain values."""
+    """Versions, devices, folders, tasks and data sets, as plain values."""
     import jax
 
     from ..core.runtime import cache_home
@@ -37,6 +37,7 @@ def gather() -> dict[str, Any]:
     from ..datasets.store import cache_folder
     from ..kernels import native
     from ..report.facts import size, versions
+    from ..tasks import classes
 
     compiled = jax.config.jax_compilation_cache_dir  # type: ignore[attr-defined]
     given = os.environ.get("CENOTE_DATA")
@@ -52,6 +53,7 @@ def gather() -> dict[str, Any]:
         "devices": {str(d.id): f"{d.platform} {d.device_kind}" for d in jax.devices()},
         "folders": folders,
         "kernels": {"native": _native(native)},
+        "tasks": {task.name: task.about for task in classes()},
         "data_sets": [{"name": row.name, "size": size(row.size), "source": row.source} for row in available()],
     }
 

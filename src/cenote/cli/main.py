@@ -12,13 +12,16 @@ from typing import Any, NoReturn
 from .trouble import DONE, ERROR, INTERRUPTED, USAGE, Trouble, UsageTrouble, unknown
 
 VERBS = {
-    "train": "train a network on a data set; leaves the model and a report in runs/",
+    "train": "from raw files to a trained network, its scores and a report, in runs/",
     "evaluate": "measure a trained model on data it has not learned from",
-    "predict": "name what is in pictures, or in rows of numbers",
+    "predict": "ask a trained model about pictures, rows, sentences, recordings",
+    "explain": "why a trained model answered as it did: words, pixels, columns",
     "summary": "show a model layer by layer",
     "layers": "everything to build and train with, a line each",
-    "info": "versions, devices, folders, and the data sets at hand",
+    "info": "versions, devices, folders, tasks, and the data sets at hand",
 }
+
+CODES = "Exit codes: 0 done, 1 an error, 2 a wrong command line, 130 interrupted (Ctrl-C)."
 
 ABOUT = """\
 Cenote trains neural networks that you can see to the bottom of.
@@ -30,6 +33,7 @@ Verbs:
 
 Start here:
   cenote train digits                  real handwritten digits, no network needed
+  cenote train table.csv --target NAME a table of yours; or a folder of photos, of recordings
   cenote predict latest picture.png    what is on a picture of yours
   cenote summary latest                what the network looks like
 
@@ -38,10 +42,8 @@ More:
   cenote --version
   --debug                              after any verb: show where an error comes from
 
-Exit codes: 0 done, 1 an error, 2 a wrong command line, 130 interrupted (Ctrl-C).
+{codes}
 """
-
-CODES = "Exit codes: 0 done, 1 an error, 2 a wrong command line, 130 interrupted (Ctrl-C)."
 
 
 class Parser(argparse.ArgumentParser):
@@ -99,7 +101,7 @@ def parse(given: list[str]) -> argparse.Namespace | None:
     if verb in ("-h", "--help", "help"):
         if verb == "help" and len(given) > 1 and given[1] in VERBS:
             return parse([given[1], "--help"])
-        print(ABOUT.format(verbs="\n".join(f"  {name:<9}  {text}" for name, text in VERBS.items())), end="")
+        print(ABOUT.format(verbs="\n".join(f"  {name:<9}  {text}" for name, text in VERBS.items()), codes=CODES), end="")
         return None
     if verb == "--version":
         from .. import __version__
@@ -142,7 +144,7 @@ def _where(parser: Any) -> None:
 
 
 def _model(parser: Any, *, optional: bool = True) -> None:
-    text = "a run by its name or folder, a .cenote file, or latest: the run that ended last"
+    text = "a run by its name or folder (runs/latest), a .cenote file, or latest: the run that ended last"
     more: dict[str, Any] = {"nargs": "?", "default": "latest"} if optional else {}
     parser.add_argument("model", metavar="MODEL", help=text + (" (the default)" if optional else ""), **more)
 
@@ -150,30 +152,58 @@ def _model(parser: Any, *, optional: bool = True) -> None:
 def _train() -> Parser:
     parser = _parser(
         "train",
-        "DATASET [options]",
-        "Train a network on a data set: load, split, standardise, build, train with early stopping on a validation part,\n"
-        "and measure it once on the test part. Leaves in runs/NAME/ the model (model.cenote), its history\n"
-        "(history.json) and a page to look at (report.html); runs/latest points there. Ctrl-C keeps what was learned.",
+        "SOURCE [SOURCE2] [options]",
+        "Train a network on raw files: read, part, prepare, choose a model for the size of the data, train with early\n"
+        "stopping on a validation part, and measure it once on the test part, beside simple baselines. In runs/NAME/ it\n"
+        "leaves the model (model.cenote, which takes raw files, too), its history (history.json) and a page to look at\n"
+        "(report.html); runs/latest points there. Ctrl-C keeps what was learned.",
         "  cenote train digits\n"
+        "  cenote train photos/                                  a folder with a folder of pictures for each class\n"
+        "  cenote train titanic.csv --target Survived\n"
+        "  cenote train reviews.tsv --target label\n"
+        "  cenote train recordings/ --task speech-commands\n"
+        "  cenote train --task translation en.txt de.txt\n"
+        "  cenote train ETTh1.csv --task forecast --target OT --horizon 24\n"
         "  cenote train mnist --model cnn --epochs 5\n"
-        "  cenote train fashion_mnist --optimizer sgd --learning-rate 0.05 --name slow-but-steady\n"
-        "  cenote train mnist --resume          go on with a run that was killed or interrupted",
+        "  cenote train table.csv --target price --dry-run       what would be done, and how long it would take\n"
+        "  cenote train mnist --resume                           go on with a run that was killed or interrupted",
     )
     group = parser.add_argument_group("What")
-    group.add_argument("dataset", metavar="DATASET", help="digits (offline), mnist, fashion_mnist or cifar10")
-    group.add_argument("--model", metavar="KIND", help="mlp, cnn, lstm or linear (default: mlp; cnn for cifar10)")
+    group.add_argument(
+        "sources",
+        metavar="SOURCE",
+        nargs="+",
+        help="a file or folder (two files for a translation), or a data set: digits (offline), mnist, fashion_mnist, cifar10",
+    )
+    group.add_argument("--target", action="append", metavar="COLUMN", help="the column to predict; again for several")
+    group.add_argument("--task", metavar="NAME", help="what to learn, where the source does not tell; cenote info lists them")
+    group.add_argument("--horizon", type=_positive, metavar="N", help="forecasts: how many steps ahead")
+    group.add_argument("--time", metavar="COLUMN", help="the column of times: parts by time")
+    group.add_argument("--group", metavar="COLUMN", help="the column of what must stay together in one part")
+    group.add_argument("--text", metavar="COLUMN", help="the column of texts, where there are several")
+    group.add_argument("--skip-broken", action="store_true", help="leave files out that cannot be read, and list them")
+    group.add_argument("--validation", type=_part, metavar="PART", help="for early stopping: a share, a number, or a source")
+    group.add_argument("--test", type=_part, metavar="PART", help="for the final scores: a share, a number, or a source")
     group = parser.add_argument_group("How")
+    group.add_argument("--model", metavar="KIND", help="a kind of network that the task has, such as mlp, cnn or linear")
     group.add_argument("--epochs", type=_positive, metavar="N", help="at most so many passes over the data")
     group.add_argument("--batch-size", type=_positive, metavar="N", help="examples in a step")
     group.add_argument("--learning-rate", type=_rate, metavar="X", help="the optimizer's step size")
-    group.add_argument("--optimizer", metavar="NAME", help="adam (default), adamw, sgd, momentum, nesterov, rmsprop, adagrad")
-    group.add_argument("--seed", type=_seed, metavar="N", help="of weights, order and dropout (default: 0)")
+    group.add_argument("--optimizer", metavar="NAME", help="adam, adamw, sgd, momentum, nesterov, rmsprop, adagrad ...")
+    group.add_argument("--patience", type=_positive, metavar="N", help="epochs without improvement after which to stop")
+    group.add_argument("--no-augment", action="store_true", help="do not change examples at random in training")
+    group.add_argument("--seed", type=_seed, metavar="N", help="of parts, weights, order and dropout (default: 0)")
+    group.add_argument(
+        "--set", action="append", metavar="NAME=VALUE", help="any other option of the task, such as --set vocabulary=8000"
+    )
     group = parser.add_argument_group("Where")
-    group.add_argument("--name", help="of the run (default: DATASET-KIND, with a number if that is taken)")
+    group.add_argument("--name", help="of the run (default: SOURCE-KIND, with a number if that is taken)")
     _where(group)
     group.add_argument("--resume", action="store_true", help="go on with the unfinished run of this name, or the last one")
     group.add_argument("--language", choices=("en", "zh"), help="of the report (default: en)")
-    _more(parser, json="print the results as one JSON object, and nothing else", quiet=True)
+    group.add_argument("--tensorboard", action="store_true", help="write event files for TensorBoard, too")
+    group.add_argument("--dry-run", action="store_true", help="show what would be done and how long it takes; write nothing")
+    _more(parser, json="print one JSON record a line: the plan, each epoch, the results", quiet=True)
     return parser
 
 
@@ -181,40 +211,78 @@ def _evaluate() -> Parser:
     parser = _parser(
         "evaluate",
         "[MODEL] [DATA] [options]",
-        "Measure a trained model: accuracy with its 95% interval, the baseline, and what it confuses most.",
-        "  cenote evaluate                      the latest run, on the test part of its own data set\n"
+        "Measure a trained model: its scores with their 95% intervals, the baseline, and what it confuses most.",
+        "  cenote evaluate                      the latest run, on the test part of its own data\n"
         "  cenote evaluate digits-mlp\n"
+        "  cenote evaluate runs/latest test.csv\n"
         "  cenote evaluate model.cenote my-data.npz --report my-report.html",
     )
     group = parser.add_argument_group("What")
     _model(group)
-    text = "a data set by its name (its test part), or an .npz file with arrays x and y (or x_test and y_test)"
-    group.add_argument("data", metavar="DATA", nargs="?", help=text + "; default: the model's own")
+    text = "labelled data as in training: a file or folder, a data set by its name (its test part), or an .npz file"
+    group.add_argument(
+        "data", metavar="DATA", nargs="*", help=text + " with arrays x and y; default: the model's own test part"
+    )
     _where(group)
     group = parser.add_argument_group("Report")
     group.add_argument("--report", metavar="FILE", help="write a page like that of train")
     group.add_argument("--language", choices=("en", "zh"), default="en", help="of the page (default: en)")
-    _more(parser, json="print the results as one JSON object")
+    _more(parser, json="print the results as one JSON object", quiet=True)
     return parser
 
 
 def _predict() -> Parser:
     parser = _parser(
         "predict",
-        "MODEL FILE... [options]",
-        "Say what is in pictures, or in rows of numbers: the label, its probability, and the runner-up.\n"
-        "Pictures of any size and colour are made what the model knows; a row of a CSV file is one example.",
-        "  cenote predict latest seven.png\n"
+        "MODEL INPUT... [options]",
+        "Ask a trained model about raw input of the kind that it was trained on: pictures, recordings, tables, sentences.",
+        "  cenote predict runs/latest new_photo.jpg\n"
         "  cenote predict digits-mlp scans/ --invert      a folder of dark writing on light paper\n"
         "  cenote predict latest rows.csv\n"
+        '  cenote predict latest "What a waste of time"\n'
         "  cat rows.csv | cenote predict latest - --json",
     )
     group = parser.add_argument_group("What")
     _model(group, optional=False)
-    group.add_argument("files", metavar="FILE", nargs="+", help="pictures, folders of pictures, CSV files, or - for CSV rows")
+    text = "files and folders, sentences, or - for the standard input: CSV rows, or a sentence a line"
+    group.add_argument("inputs", metavar="INPUT", nargs="+", help=text)
     group.add_argument("--invert", action="store_true", help="turn pictures to their negative first")
     _where(group)
-    _more(parser, json="print one JSON object a line")
+    _more(parser, json="print one JSON object a line", quiet=True)
+    return parser
+
+
+def _explain() -> Parser:
+    parser = _parser(
+        "explain",
+        "MODEL INPUT [options]",
+        "Say why a trained model answered as it did for raw input: which columns, words, parts of a picture or of a recording\n"
+        "moved its answer, and by how much. Leaves a page to look at beside the model.",
+        "  cenote explain runs/latest photo.jpg\n"
+        "  cenote explain latest rows.csv --rows 5\n"
+        '  cenote explain latest "What a waste of time" --language zh\n'
+        "  cenote explain latest rows.csv --target yes --background train.csv\n"
+        "  cenote explain latest photo.jpg --method integrated_gradients --report why.html",
+    )
+    group = parser.add_argument_group("What")
+    _model(group, optional=False)
+    group.add_argument(
+        "input", metavar="INPUT", help="a file, a folder, or a sentence, of the kind that the model was trained on"
+    )
+    group.add_argument("--rows", type=_positive, metavar="N", help="only the first N examples of the input")
+    group.add_argument("--target", metavar="CLASS", help="the answer to explain (default: the one that the model gave)")
+    _where(group)
+    group = parser.add_argument_group("How")
+    group.add_argument(
+        "--method", metavar="NAME", default="auto", help="deeplift, permutation_shapley, lime ... (default: auto)"
+    )
+    group.add_argument("--background", metavar="DATA", help="what to compare with, such as the training data")
+    group.add_argument("--features", type=_positive, metavar="N", default=8, help="how many are told of (default: 8)")
+    group.add_argument("--seed", type=_seed, metavar="N", default=0, help="of methods that sample (default: 0)")
+    group = parser.add_argument_group("Page")
+    group.add_argument("--report", metavar="FILE", help="where to write it (default: why-INPUT.html beside the model)")
+    group.add_argument("--language", choices=("en", "zh"), default="en", help="of the page (default: en)")
+    _more(parser, json="print one JSON object a line for each example", quiet=True)
     return parser
 
 
@@ -250,14 +318,17 @@ def _info() -> Parser:
     parser = _parser(
         "info",
         "[options]",
-        "Show versions, devices, folders, and which data sets are at hand.",
+        "Show versions, devices, folders, the tasks, and which data sets are at hand.",
         "  cenote info\n  cenote info --json",
     )
     _more(parser, json="print it as one JSON object")
     return parser
 
 
-_PARSERS = {"train": _train, "evaluate": _evaluate, "predict": _predict, "summary": _summary, "layers": _layers, "info": _info}
+_PARSERS = {
+    "train": _train, "evaluate": _evaluate, "predict": _predict, "explain": _explain, "summary": _summary, "layers": _layers,
+    "info": _info,
+}  # fmt: skip
 
 
 def _positive(text: str) -> int:
@@ -278,6 +349,17 @@ def _seed(text: str) -> int:
     if not 0 <= value < 2**31:
         raise argparse.ArgumentTypeError(f"expected a whole number from 0 to {2**31 - 1}, got {text!r}")
     return value
+
+
+def _part(text: str) -> int | float | str:
+    """A share below 1, a number of examples, or a source."""
+    try:
+        value = float(text)
+    except ValueError:
+        return text
+    if value < 0 or value != value or (value >= 1 and value != int(value)):
+        raise argparse.ArgumentTypeError(f"expected a share such as 0.1, a number of examples, or a source, got {text!r}")
+    return int(value) if value >= 1 or value == 0 else value
 
 
 def _rate(text: str) -> float:

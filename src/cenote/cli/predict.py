@@ -1,137 +1,158 @@
-"""``cenote predict``: label, probability and runner-up of pictures and of rows of numbers."""
+"""``cenote predict``: what a trained model says of raw input: pictures, rows, sentences, recordings."""
 
 from __future__ import annotations
 
 import argparse
+import csv
 import itertools
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from . import pictures, runs
-from .evaluate import class_names, input_shape
-from .pictures import Example
+from . import runs
+from .evaluate import input_shape
+from .rows import rows
 from .trouble import DONE, ERROR, Trouble
+from .voice import Voice
 
-BATCH = 256  # examples that are held in memory at a time
+BATCH = 256  # rows that are held in memory at a time
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb; the exit code comes back. What cannot be read is told of, and the rest goes on."""
+    from ..tasks.trained import Trained
+
+    voice = Voice(args)
     model, path = runs.load_model(args.model, Path(args.runs))
+    teller = _Teller(voice)
+    with voice.progress():
+        for name in args.inputs:
+            try:
+                pieces = _answers(model, name, args.invert) if isinstance(model, Trained) else _values(model, path, name)
+                for answers, notes in pieces:
+                    teller.tell(model, answers, notes)
+            except (Trouble, ValueError, OSError) as error:
+                teller.failed(str(error))
+    if not teller.answered and not teller.failures:
+        raise Trouble("there was nothing to predict: the input holds no example")
+    return ERROR if teller.failures else DONE
+
+
+Piece = tuple[list[dict[str, Any]], list[str]]  # answers, and what must be said of them
+
+
+def _answers(trained: Any, name: str, invert: bool) -> Iterator[Piece]:
+    kind = trained.preparation.kind
+    if invert and kind != "image":
+        raise Trouble(f"--invert is for pictures; this model takes input of the kind {kind!r}")
+    change = _inverted if invert else None
+    path = Path(name)
+    if kind == "image" and (name == "-" or path.suffix.lower() in (".csv", ".txt")):
+        shape = trained.preparation.shape
+        shape = shape[:2] if shape[2] == 1 else shape
+        for batch in _batches(rows(None if name == "-" else path, shape)):
+            answers = trained.predict(np.stack([row.values for row in batch]), change=change)
+            yield [{**a, "source": row.source} for a, row in zip(answers, batch, strict=True)], []
+        return
+    if name == "-":
+        yield from trained.answer(_standard_input(kind), change=change)
+        return
+    if kind in ("image", "audio") and path.is_dir():
+        yield from _folder(trained, path, change)
+        return
+    yield from trained.answer(name, change=change)
+
+
+def _inverted(x: Any) -> Any:
+    return 255 - x
+
+
+def _folder(trained: Any, folder: Path, change: Any) -> Iterator[Piece]:
+    """All at once; where some cannot be read, one after the other, so that the rest is answered."""
+    from ..files import BadFile
+
+    try:
+        yield from trained.answer(str(folder), change=change)
+        return
+    except BadFile:
+        pass
+    for file in _media(trained.preparation.kind, folder):
+        try:
+            yield from trained.answer(str(file), change=change)
+        except (ValueError, OSError) as error:
+            yield [], [f"!{error}"]
+
+
+def _media(kind: str, folder: Path) -> list[Path]:
+    if kind == "image":
+        from ..data.images.decode import ENDINGS
+    else:
+        from ..data.audio.sound import ENDINGS
+    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in ENDINGS and p.is_file())
+
+
+def _standard_input(kind: str) -> Any:
+    """What was piped in: a sentence a line, or rows of CSV with a heading."""
+    if kind == "text":
+        return [line.rstrip("\r\n") for line in sys.stdin if line.strip()]
+    found = list(csv.DictReader(sys.stdin))
+    if not found:
+        raise Trouble("the standard input holds no rows: give CSV with a heading that names the columns")
+    return found
+
+
+def _values(model: Any, path: Path, name: str) -> Iterator[Piece]:
+    """The outputs of a plain model, which takes rows of numbers."""
     shape = input_shape(model)
     if shape is None:
         raise Trouble(f"{path} takes several inputs; predict from Python: cenote.load({str(path)!r}).predict(...)")
-    failures: list[str] = []
+    file = Path(name)
+    if name != "-" and (file.suffix.lower() not in (".csv", ".txt") or file.is_dir()):
+        if not file.exists():
+            raise Trouble(f"there is no file {file}")
+        raise Trouble(f"the model does not say what it was trained on: give rows of {int(np.prod(shape)):,} numbers as CSV")
+    for batch in _batches(rows(None if name == "-" else file, shape)):
+        outputs = np.asarray(model.predict(np.stack([row.values for row in batch])))
+        flat = outputs.reshape(len(outputs), -1).astype(float)
+        yield [{"source": row.source, "values": values.tolist()} for row, values in zip(batch, flat, strict=True)], []
 
-    def failed(trouble: Trouble) -> None:
-        failures.append(str(trouble))
-        print(f"cenote: {trouble}", file=sys.stderr, flush=True)
 
-    examples = _examples(args.files, model, shape, args.invert, failed)
-    answered = 0
+def _batches(examples: Iterator[Any]) -> Iterator[list[Any]]:
     while batch := list(itertools.islice(examples, BATCH)):
-        values = np.stack([e.values for e in batch]).reshape(len(batch), *shape)
-        answers = _answers(model, np.asarray(model.predict(values)))
-        _tell(batch, answers, args.json)
-        answered += len(batch)
-    if not answered and not failures:
-        raise Trouble("there was nothing to predict: the files hold no example")
-    return ERROR if failures else DONE
+        yield batch
 
 
-def _examples(
-    files: list[str], model: Any, shape: tuple[int, ...], invert: bool, failed: Callable[[Trouble], None]
-) -> Iterator[Example]:
-    for name in files:
-        try:
-            yield from _one_file(name, model, shape, invert, failed)
-        except Trouble as trouble:
-            failed(trouble)
+class _Teller:
+    """Prints answers as they come."""
 
+    def __init__(self, voice: Voice) -> None:
+        self.voice, self.answered, self.failures = voice, 0, 0
 
-def _one_file(
-    name: str, model: Any, shape: tuple[int, ...], invert: bool, failed: Callable[[Trouble], None]
-) -> Iterator[Example]:
-    path = Path(name)
-    if name == "-":
-        yield from pictures.rows(None, shape)
-        return
-    if path.suffix.lower() in (".csv", ".txt") and not path.is_dir():
-        yield from pictures.rows(path, shape)
-        return
-    if not path.exists():
-        raise Trouble(f"there is no file {path}")
-    wanted = model.info.get("input", {})
-    if not _takes_pictures(wanted, shape):
-        raise Trouble(f"the model does not say what pictures it reads: give rows of {int(np.prod(shape)):,} numbers as CSV")
-    if not path.is_dir():
-        yield pictures.picture(path, wanted, invert=invert)
-        return
-    found = sorted(p for p in path.iterdir() if p.suffix.lower() in pictures.ENDINGS and p.is_file())
-    if not found:
-        raise Trouble(f"there are no pictures in {path} (looked for {', '.join(sorted(pictures.ENDINGS))})")
-    for file in found:
-        try:
-            yield pictures.picture(file, wanted, invert=invert)
-        except Trouble as trouble:
-            failed(trouble)
-
-
-def _takes_pictures(wanted: Any, shape: tuple[int, ...]) -> bool:
-    """Whether a model's file says what pictures it reads, and that agrees with its input."""
-    try:
-        colours = {"L": 1, "RGB": 3}[wanted["mode"]]
-        span = float(wanted["high"]) - float(wanted["low"]) + float(wanted.get("background", 0.5))
-        size = int(wanted["height"]) * int(wanted["width"]) * colours
-        return wanted["kind"] == "image" and size == int(np.prod(shape)) and np.isfinite(span)
-    except (KeyError, TypeError, ValueError):
-        return False
-
-
-def _answers(model: Any, outputs: np.ndarray) -> list[dict[str, Any]]:
-    """For each row of outputs its label, probability and runner-up; plain values where they are no probabilities."""
-    flat = outputs.reshape(len(outputs), -1).astype(float)
-    if flat.shape[1] == 1 and "classes" in model.info:
-        flat = np.concatenate([1 - flat, flat], axis=1)
-    if flat.shape[1] < 2 or flat.min() < -1e-3 or np.abs(flat.sum(1) - 1).max() > 1e-2:
-        return [{"values": [float(v) for v in row]} for row in flat]
-    names = class_names(model.info, flat.shape[1])
-    answers = []
-    for row in flat:
-        first, second = (int(i) for i in np.argsort(-row, kind="stable")[:2])
-        answers.append(
-            {
-                "label": names[first],
-                "index": first,
-                "probability": float(row[first]),
-                "runner_up": names[second],
-                "runner_up_probability": float(row[second]),
-            }
-        )
-    return answers
-
-
-def _tell(batch: list[Example], answers: list[dict[str, Any]], as_json: bool) -> None:
-    if as_json:
-        for example, answer in zip(batch, answers, strict=True):
-            note = {"note": example.note} if example.note else {}
-            print(json.dumps({"source": example.source, **answer, **note}, ensure_ascii=False))
+    def tell(self, model: Any, answers: list[dict[str, Any]], notes: list[str]) -> None:
+        self.answered += len(answers)
+        for note in notes:
+            if note.startswith("!"):
+                self.failed(note[1:])
+            elif not self.voice.quiet:
+                print(f"note: {note}", file=sys.stderr, flush=True)
+        if self.voice.json:
+            for answer in answers:
+                print(json.dumps(answer, ensure_ascii=False))
+            sys.stdout.flush()
+            return
+        width = min(max((len(a["source"]) for a in answers), default=0), 60)
+        for answer in answers:
+            task = getattr(model, "task", None)
+            line = " ".join(f"{v:.6g}" for v in answer["values"]) if task is None else task.line(answer)
+            if "\n" in line:  # several values each
+                line = "\n".join(["", *(f"  {part}" for part in line.splitlines())])
+            print(f"{answer['source']:<{width}}  {line}" if line[:1] != "\n" else f"{answer['source']}{line}")
         sys.stdout.flush()
-        return
-    from ..report.facts import sureness
 
-    width = min(max(len(e.source) for e in batch), 60)
-    labels = max((len(a.get("label", "")) for a in answers), default=1)
-    for example, answer in zip(batch, answers, strict=True):
-        if "values" in answer:
-            print(f"{example.source:<{width}}  {' '.join(f'{v:.6g}' for v in answer['values'])}")
-            continue
-        first, second = answer["probability"], answer["runner_up_probability"]
-        line = f"{example.source:<{width}}  {answer['label']:<{labels}}  {sureness(first):>6}"
-        print(f"{line}   then {answer['runner_up']} {sureness(second)}" + (f"   ({example.note})" if example.note else ""))
-    sys.stdout.flush()
+    def failed(self, text: str) -> None:
+        self.failures += 1
+        print(f"cenote: {text}", file=sys.stderr, flush=True)

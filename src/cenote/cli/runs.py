@@ -8,7 +8,8 @@ import os
 import re
 import shlex
 import shutil
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,25 +23,51 @@ LATEST = "latest"
 class Settings:
     """All that a run depends on, besides the data and the versions."""
 
-    dataset: str
-    model: str
+    sources: tuple[str, ...]
+    task: str
+    model: str  # the kind
     epochs: int
     batch_size: int
     learning_rate: float
     optimizer: str
     seed: int
+    target: Any = None
+    validation: Any = None  # a share, a number or a source; None: the usual share
+    test: Any = None
+    augment: bool = True
+    patience: int | None = None  # None: the task's own
+    options: dict[str, Any] = field(default_factory=dict)  # of the task, as they were asked for
+    builtin: bool = False  # a data set of ours, which tells its task
 
     def command(self) -> str:
         """What to type to do the same again, under a free name."""
-        words = ["cenote", "train", self.dataset, "--model", self.model, "--epochs", self.epochs]
-        words += ["--batch-size", self.batch_size, "--learning-rate", f"{self.learning_rate:g}"]
+        words: list[Any] = ["cenote", "train", *self.what()]
+        words += ["--model", self.model] if self.model else []
+        words += ["--epochs", self.epochs, "--batch-size", self.batch_size, "--learning-rate", f"{self.learning_rate:g}"]
         words += ["--optimizer", self.optimizer, "--seed", self.seed]
+        words += [] if self.augment else ["--no-augment"]
+        words += [] if self.patience is None else ["--patience", self.patience]
         return shlex.join(str(w) for w in words)
+
+    def what(self) -> list[Any]:
+        """The words that say what is learned: sources, task, target, options."""
+        words: list[Any] = [*self.sources] if self.builtin else [*self.sources, "--task", self.task]
+        for target in self.target if isinstance(self.target, (list, tuple)) else [self.target]:
+            words += [] if target is None else ["--target", target]
+        for name, value in {"validation": self.validation, "test": self.test}.items():
+            words += [] if value is None else [f"--{name}", value]
+        for name, value in self.options.items():
+            if name in FLAGS:
+                words += [FLAGS[name]] if value is True else [FLAGS[name], value]
+            else:
+                words += ["--set", f"{name}={json.dumps(value) if not isinstance(value, str) else value}"]
+        return words
 
     def shown(self) -> dict[str, Any]:
         """Names and values as people read them."""
         return {
-            "data set": self.dataset,
+            "data set": ", ".join(self.sources),
+            "task": self.task,
             "model": self.model,
             "epochs": self.epochs,
             "batch size": self.batch_size,
@@ -48,6 +75,10 @@ class Settings:
             "learning rate": f"{self.learning_rate:g}",
             "seed": self.seed,
         }
+
+
+# Options of tasks that the command line has words for.
+FLAGS = {"horizon": "--horizon", "time": "--time", "groups": "--group", "text": "--text", "skip_broken": "--skip-broken"}
 
 
 class Run:
@@ -63,7 +94,7 @@ class Run:
 
     def resume_command(self) -> str:
         """What to type to go on with it."""
-        words = ["cenote", "train", self.settings.dataset, "--name", self.name, "--resume", *elsewhere(self.folder.parent)]
+        words = ["cenote", "train", *self.settings.sources, "--name", self.name, "--resume", *elsewhere(self.folder.parent)]
         return shlex.join(words)
 
     @property
@@ -100,11 +131,17 @@ def begin(root: Path, name: str | None, settings: Settings) -> Run:
         except FileExistsError:
             raise Trouble(_taken(root / name)) from None
     else:
-        folder = _first_free(root, f"{settings.dataset}-{settings.model}")
+        folder = _first_free(root, usual_name(settings))
     run = Run(folder, settings)
     run.first = first
     run.record("training")
     return run
+
+
+def usual_name(settings: Settings) -> str:
+    """What a run is called unless the user says otherwise: its sources and its kind of model."""
+    stems = [re.sub(r"[^\w-]+", "-", Path(s).resolve().name.split(".")[0]).strip("-_") or "run" for s in settings.sources]
+    return "-".join([*stems, settings.model or settings.task])[:80]
 
 
 def check_run_name(name: str) -> None:
@@ -148,13 +185,14 @@ def read(folder: Path) -> Run | None:
     """The run in a folder; None if there is none."""
     try:
         found = json.loads((folder / RECORD).read_text("utf-8"))
-        return Run(folder, Settings(**found["settings"]), str(found["status"]))
+        settings = found["settings"]
+        return Run(folder, Settings(**{**settings, "sources": tuple(settings["sources"])}), str(found["status"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def unfinished(root: Path, name: str | None, dataset: str, model: str | None) -> Run:
-    """The run that ``--resume`` means: that of the name, or the unfinished one of the data set that was begun last."""
+def unfinished(root: Path, name: str | None, sources: Sequence[str], model: str | None) -> Run:
+    """The run that ``--resume`` means: that of the name, or the unfinished one of the sources that was begun last."""
     if name is not None:
         check_run_name(name)
         run = read(root / name)
@@ -164,10 +202,10 @@ def unfinished(root: Path, name: str | None, dataset: str, model: str | None) ->
     fitting = [
         run
         for run in everything(root)
-        if run.status != "done" and run.settings.dataset == dataset and model in (None, run.settings.model)
+        if run.status != "done" and run.settings.sources == tuple(sources) and model in (None, run.settings.model)
     ]
     if not fitting:
-        what = dataset if model is None else f"{dataset} with --model {model}"
+        what = " ".join(sources) + ("" if model is None else f" with --model {model}")
         raise Trouble(f"there is no unfinished run of {what} in {root}{os.sep}: leave --resume away to begin one")
     return max(fitting, key=lambda run: (run.folder / RECORD).stat().st_mtime)
 
@@ -233,7 +271,7 @@ def _no_run(target: str, root: Path) -> str:
 
 
 def load_model(target: str, root: Path) -> tuple[Any, Path]:
-    """The model that a user means, and its file."""
+    """The model (or `cenote.tasks.Trained`) that a user means, and its file."""
     path = find(target, root)
     from .. import load
 

@@ -13,12 +13,16 @@ from .evaluate import input_shape
 
 def run(args: argparse.Namespace) -> int:
     """Run the verb; the exit code comes back."""
-    model, path = runs.load_model(args.model, Path(args.runs))
+    from ..tasks.trained import Trained
+
+    found, path = runs.load_model(args.model, Path(args.runs))
+    trained = found if isinstance(found, Trained) else None
+    model = found if trained is None else trained.model
     info = model.info
     if args.json:
         table = model.summary(show=False)
         shape = input_shape(model)
-        found = {
+        told = {
             "model": str(path),
             "input": None if shape is None else list(shape),
             "parameters": table.parameters,
@@ -28,17 +32,20 @@ def run(args: argparse.Namespace) -> int:
             "layers": [asdict(row) for row in table.rows],
             "info": info,
         }
-        print(json.dumps(found, ensure_ascii=False))
+        print(json.dumps(told, ensure_ascii=False))
         return 0
     print(path)
     if info.get("dataset"):
-        from ..report.facts import percent
-
         test = info.get("test", {})
-        score = f"; test accuracy {percent(test['accuracy'], test['count'])}" if {"accuracy", "count"} <= test.keys() else ""
-        print(f"trained on {info['dataset']} ({info.get('about', '')}){score}")
-    if info.get("classes"):
-        names = info["classes"]
-        print(f"{len(names)} classes: {', '.join(names[:20])}{', ...' if len(names) > 20 else ''}")
+        main = next(iter(test.get("scores", ())), {})
+        value = main.get("value")
+        shown = "" if value is None else f"; test {main['name']} " + (f"{value:.1%}" if main.get("percent") else f"{value:.4g}")
+        about = f" ({info['about']})" if info.get("about") else ""
+        print(f"{info['task']}, trained on {info['dataset']}{about}{shown}")
+    if trained is not None:
+        for line in trained.preparation.describe():
+            print(f"input: {line}")
+        if trained.answers is not None:
+            print(f"answer: {trained.answers.describe()}")
     model.summary()
     return 0

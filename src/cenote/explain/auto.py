@@ -9,7 +9,7 @@ import numpy as np
 
 from ..core.errors import unknown
 from .lookups import over_vectors
-from .method import METHODS
+from .method import METHODS, texts_of
 from .question import Question, ask
 from .result import Explanation
 
@@ -30,8 +30,12 @@ def explain(
 
     ``method`` is a name of `cenote.explain` or "auto": few features -> exact Shapley values; differentiable -> DeepLIFT
     (against one baseline) or DeepSHAP (against a background); any other function -> Shapley values by permutations, with
-    standard errors. ``target`` is the output to explain (default: the predicted class's logit); ``baseline`` one example to
-    compare with and ``background`` several (default: training rows that the model remembers).
+    standard errors. Texts (one, or a list, an array or a column of them) are explained by their words, see `explain_text`.
+    ``target`` is the output to explain (default: the predicted class's logit); ``baseline`` one example to compare with and
+    ``background`` several (default: training rows that the model remembers).
+
+    What is compiled is kept with a model of ours, and with a function that ``jax.jit`` has wrapped: explaining it again takes
+    no compilation. A plain function may have changed since the last call, and is compiled anew in each.
 
     Raises: ValueError for a target, baseline or background that does not fit, saying what was expected.
 
@@ -40,15 +44,13 @@ def explain(
     >>> np.round(found.values, 5).tolist()
     [[2.0, 1.0]]
     """
-    if isinstance(x, str) or (isinstance(x, (list, tuple, np.ndarray)) and len(x) and isinstance(x[0], str)):
-        from .words import explain_text
-
-        return explain_text(function, x, "permutation_shapley" if method == "auto" else method, target=target, **options)
     shared = {"target": target, "baseline": baseline, "background": background}
+    why = ""
     if method == "auto":
-        method, why = _choose(ask(function, x, **shared, names=options.get("names")))
-    else:
-        why = ""
+        if texts_of(x) is None:
+            method, why = _choose(ask(function, x, **shared, names=options.get("names")))
+        else:
+            method, why = "permutation_shapley", "Shapley values of words by permutations"
     if method not in METHODS:
         raise unknown("method", method, ["auto", *METHODS])
     found = METHODS[method](function, x, **shared, **options)
@@ -68,5 +70,5 @@ def _choose(question: Question) -> tuple[str, str]:
     except ValueError:  # words that are compared or counted, not looked up
         return "permutation_shapley", "Shapley values by permutations, since the words are not looked up in a table"
     if question.given_baseline is not None or question.background is None:
-        return "deeplift", "DeepLIFT, since the function is differentiable: exact, against one baseline"
-    return "deepshap", "DeepSHAP, since the function is differentiable: exact, against the training rows"
+        return "deeplift", "DeepLIFT, since the function is differentiable"
+    return "deepshap", "DeepSHAP, since the function is differentiable"

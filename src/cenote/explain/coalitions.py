@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..core.errors import unknown
-from ..data.arrays import count_examples
 from .method import Answer
 from .question import Question, Score
 
@@ -195,8 +194,7 @@ def compared_with(question: Question) -> str:
     """`reference` in words."""
     if question.given_baseline is not None or question.background is None:
         return "compared with the baseline"
-    rows = count_examples(question.background)
-    return f"compared with {rows} background rows" if rows > 1 else "compared with one background row"
+    return f"compared with {question.known}"
 
 
 def _pairs(x: Any, other: Any) -> list[tuple[Any, Any]]:

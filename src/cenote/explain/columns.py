@@ -14,7 +14,7 @@ from ..core import Module
 from ..core.errors import unknown
 from ..core.tree import spec_of
 from ..data.arrays import take_rows
-from .question import Question, Score, Subject, ask, in_batches
+from .question import Question, Score, Subject, all_outputs, ask, check_function, in_batches
 
 TOGETHER = 8192  # changed rows that a Python function is asked about at a time
 
@@ -119,22 +119,17 @@ def about(function: Any, x: Any, *, target: Any = None, names: Any = None, scale
         raise unknown("scale", scale, ("outputs", "logits"))
     question = _of_frame(function, x) if hasattr(x, "iloc") and not isinstance(function, Module) else None
     if question is None:
-        question = ask(function, x, target=_all, names=names)
+        question = ask(function, x, target=all_outputs, names=names)
     if scale == "outputs":
         question = replace(question, subject=as_given(question.subject))
     return resolved(question, function, x, target), Columns(question.x, question.names if names is None else names)
-
-
-def _all(y: Any) -> Any:
-    return y
 
 
 def _of_frame(function: Any, x: Any) -> Question | None:
     """The question about a function that takes frames, such as a pipeline of scikit-learn; None for one that does not."""
     if not len(x):
         raise ValueError("there is nothing to explain: x holds no examples")
-    if not callable(function):
-        raise TypeError(f"expected a model or a function of a batch, got {type(function).__name__}")
+    check_function(function)
     if all(np.dtype(d).kind in "biuf" for d in x.dtypes if isinstance(d, np.dtype)):
         try:
             jax.eval_shape(function, spec_of(np.zeros((2, x.shape[1]), np.float32)))
@@ -152,7 +147,7 @@ def _of_frame(function: Any, x: Any) -> Question | None:
     if first.shape[:1] != (min(2, len(x)),):
         raise ValueError(f"expected one output a row, but the function gave shape {first.shape} for {min(2, len(x))} rows")
     subject = Subject(lambda _, x: np.asarray(function(x)), (), differentiable=False, says="the function's own values")
-    return Question(subject, x, _all, names=[str(c) for c in x.columns])
+    return Question(subject, x, all_outputs, names=[str(c) for c in x.columns])
 
 
 def as_given(subject: Subject) -> Subject:
@@ -194,10 +189,7 @@ def resolved(question: Question, function: Any, x: Any, target: Any) -> Question
             question.notes.append("the output shown is the second of two")
         return replace(question, target=np.full(count, width - 1, np.int32))
     if isinstance(target, str):
-        known = question.subject.classes or []
-        if target not in known:
-            raise unknown("class", target, known)
-        target = known.index(target)
+        target = question.subject.class_number(target)
     if not isinstance(target, (int, np.integer)) or isinstance(target, bool):
         raise ValueError(f"target is the number of an output, a class name, or a function of the outputs; got {target!r:.80}")
     if not -width <= target < width:

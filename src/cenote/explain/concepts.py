@@ -11,6 +11,7 @@ import numpy as np
 from ..core import Module
 from .gradients import gradient
 from .layers import at_layer, check_path, features
+from .method import filled
 from .question import ask
 
 __all__ = ["ConceptTest", "tcav"]
@@ -129,12 +130,8 @@ def _slopes(model: Module, x: Any, path: str, target: Any, batch_size: int) -> t
     question = ask(model, x, target=target)
     parts, shape, size = [], (), min(batch_size, question.count)
     for start in range(0, question.count, size):
-        rows = np.minimum(np.arange(start, start + size), question.count - 1)  # the last row again fills the last batch
         part = question.rows(start, min(start + size, question.count))
-        if part.count < size:
-            chosen = question.target if callable(question.target) else question.target[rows]
-            part = type(question)(question.subject, jax.tree.map(lambda a, rows=rows: a[rows], question.x), chosen)
-        inner = at_layer(part, path)
+        inner = at_layer(part if part.count == size else filled(part, size), path)
         found = inner.program(gradient)(inner.weights, inner.x, inner.targets)
         leaves = jax.tree.leaves(inner.x)
         shape = leaves[0].shape[1:] if len(leaves) == 1 else (-1,)

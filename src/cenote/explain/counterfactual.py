@@ -16,7 +16,7 @@ import numpy as np
 from ..core.errors import unknown
 from ..progress import track
 from ..train.compiling import predict_spec
-from .question import Question, Score, ask, in_batches
+from .question import Question, Score, ask, in_batches, plain
 
 __all__ = ["Counterfactuals", "counterfactuals"]
 
@@ -140,6 +140,11 @@ def counterfactuals(
         raise ValueError(
             f"counterfactuals change single features of a table (rows, features); here an example has shape "
             f"{leaves[0].shape[1:]}"
+        )
+    if any(question.tokens) and not np.size(categories):
+        raise ValueError(
+            "the whole numbers of x only say what to look up, as those of words do, so that none is nearer than another: name "
+            "the features in categories=, or, for texts, see which words count, explain.explain(function, texts)"
         )
     start = np.asarray(leaves[0], jnp.result_type(float))
     named = [str(n) for n in question.names or range(start.shape[1])]
@@ -300,7 +305,7 @@ class _Wanted:
 
 
 def _wanted(question: Question, function: Any, x: np.ndarray, target: Any) -> _Wanted:
-    y = question.ask(x) if question.subject.differentiable else np.asarray(question.subject.outputs((), x)).reshape(len(x), -1)
+    y = question.subject.everything(x).reshape(len(x), -1)
     outputs, classes = y.shape[1], question.subject.classes
     pair = isinstance(target, tuple) and len(target) == 2 and not isinstance(target[0], str)
     given = list(target) if isinstance(target, (list, np.ndarray)) else [target] * len(x)
@@ -322,9 +327,7 @@ def _wanted(question: Question, function: Any, x: np.ndarray, target: Any) -> _W
     numbers = []
     for t in given:
         if isinstance(t, str):
-            if t not in (classes or []):
-                raise unknown("class", t, classes or [])
-            t = (classes or []).index(t)
+            t = question.subject.class_number(t)
         if not isinstance(t, (int, np.integer)) or not 0 <= t < max(outputs, 2):
             raise ValueError(f"target is a class, 0 to {max(outputs, 2) - 1}, its name, or a range (low, high); got {t!r:.80}")
         numbers.append((t, t))
@@ -353,7 +356,7 @@ class _Search:
         question = self.question
         if not question.subject.differentiable:
             return np.asarray(question.subject.outputs((), z), np.float64).reshape(len(z), -1)
-        run = question.program(_asked)
+        run = question.program(plain)
         size = FEW if len(z) <= FEW else MANY  # two sizes of batches, and so two programs, however many changes are tried
         filled = np.concatenate([z, np.repeat(z[-1:], -len(z) % size, 0)])
         return in_batches(lambda z: run(question.weights, z, np.zeros(len(z), np.int32)), (filled,), MANY)[: len(z)]
@@ -486,10 +489,6 @@ class _Search:
                 near, far = np.where(fine, near, part), np.where(fine, part, far)
             pool = best
         return pool
-
-
-def _asked(score: Score) -> Score:
-    return score
 
 
 def _descent(score: Score, kind: str, single: bool, steps: int) -> Callable:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.errors import unknown
 from .columns import Columns, about, scores_at
 from .importance import permutation_importance
 from .question import Question
@@ -273,8 +274,6 @@ def _constant(columns: Columns, number: int) -> ValueError:
 
 def _grid(columns: Columns, number: int, grid: Any, points: int, spacing: str, percentiles: tuple[float, float]) -> np.ndarray:
     if spacing not in ("quantiles", "even"):
-        from ..core.errors import unknown
-
         raise unknown("spacing", spacing, ("quantiles", "even"))
     if points < 2 or not 0 <= percentiles[0] < percentiles[1] <= 1:
         raise ValueError(f"a grid needs 2 points or more and percentiles 0 <= low < high <= 1, got {points} and {percentiles}")

@@ -350,19 +350,13 @@ def expected_gradients(question: Question, *, samples: int = 800) -> Answer:
     >>> np.round(found.values, 4).tolist(), found.base.tolist()
     ([[3.0, 1.0]], [1.0])
     """
-    known = question.background
-    if known is None:
-        raise ValueError(
-            "expected_gradients compares with many rows: give background=some training rows, or take integrated_gradients, "
-            "which compares with one baseline"
-        )
+    known = question.every_background_row("expected_gradients", "integrated_gradients")
     count = len(jax.tree.leaves(known)[0])
     often = -(-_at_least(samples, 2) // (2 * count * ROUNDS))
     run = question.program(_expected, often)
     values, error, base = run(question.weights, question.x, known, question.targets, jax.random.key(question.seed))
     each = 2 * ROUNDS * often
-    reason = f"compared with {count} training row{'s' if count > 1 else ''}, {each} slopes each"
-    return Answer(values, base, error=error, details={"samples": each * count}, reason=reason)
+    return Answer(values, base, error=error, details={"samples": each * count}, reason=f"{each} slopes for each background row")
 
 
 def _expected(score: Score, often: int) -> Callable:

@@ -15,7 +15,7 @@ from ..core.errors import describe
 from ..metrics.base import Metric
 from ..progress import track
 from .columns import TOGETHER, Columns, about, output_shape
-from .question import Question, in_batches
+from .question import Question, all_outputs
 from .result import Importance
 
 
@@ -49,7 +49,7 @@ def permutation_importance(
     """
     if repeats < 1:
         raise ValueError(f"repeats must be at least 1, got {repeats}")
-    question, columns = about(function, x, target=_all, names=names)
+    question, columns = about(function, x, target=all_outputs, names=names)
     shuffle = shuffler(question, columns, y, metric, groups)
     base = None
     each = np.zeros((len(shuffle.names), repeats))
@@ -66,10 +66,6 @@ def permutation_importance(
         unit=f"{shuffle.said} {'gained' if shuffle.less else 'lost'}",
         details={"baseline": base, "each": each, "metric": shuffle.said},
     )
-
-
-def _all(y: Any) -> Any:
-    return y
 
 
 @dataclass
@@ -168,18 +164,12 @@ def _by_hand(question: Question, columns: Columns, members: list[list[int]], y: 
     """Shuffled on the host, for Python functions and for metrics that are Python functions."""
     rows, subject = question.count, question.subject
 
-    def outputs(x: Any) -> np.ndarray:
-        if not subject.differentiable:
-            return np.asarray(subject.outputs((), x))
-        run = subject.programs.setdefault("outputs", jax.jit(subject.outputs))
-        return in_batches(lambda x: run(subject.weights, x), (x,))
-
     def score(predicted: np.ndarray) -> float:
         if isinstance(measure, Metric):
             return float(measure.compute(measure.update(measure.init(), y, jnp.asarray(predicted))))
         return float(measure(y, predicted))
 
-    base = score(outputs(question.x))
+    base = score(subject.everything(question.x))
 
     def run(number: int, repeats: int, seed: int) -> tuple[float, np.ndarray]:
         orders = _orders(rows, repeats, number, seed)
@@ -188,7 +178,7 @@ def _by_hand(question: Question, columns: Columns, members: list[list[int]], y: 
         for start in range(0, repeats, together := max(1, TOGETHER // rows)):
             here = min(together, repeats - start)
             shuffled = np.concatenate([values[order] for order in orders[start : start + here]])
-            predicted = outputs(columns.with_values(members[number], shuffled, columns.repeated(here)))
+            predicted = subject.everything(columns.with_values(members[number], shuffled, columns.repeated(here)))
             scores += [score(part) for part in np.split(predicted, here)]
         return base, np.array(scores)
 

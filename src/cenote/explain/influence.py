@@ -92,7 +92,7 @@ def influence(
     layers: Any = None,
     target: Any = None,
     iterations: int = 100,
-    tolerance: float = 1e-4,
+    tol: float = 1e-4,
     rows: int | None = None,
     seed: int = 0,
     progress: bool | None = None,
@@ -140,11 +140,11 @@ def influence(
         here = min(TESTS, number - start)
         right = gradients(params, rest, _taken(tests, start, min(TESTS, number)))
         found, residual, curved, step = solve(
-            params, rest, blocks, valid, right, np.float32(damping), np.int32(iterations), np.float32(tolerance)
+            params, rest, blocks, valid, right, np.float32(damping), np.int32(iterations), np.float32(tol)
         )
         values.append(_over_rows(products, params, rest, data, found)[:here] / count)
         residuals.append(np.asarray(residual)[:here])
-        fine.append(((residual <= tolerance) & ~curved)[:here])
+        fine.append(((residual <= tol) & ~curved)[:here])
         steps = max(steps, int(step))
     details = {
         "residual": np.concatenate(residuals),
@@ -488,7 +488,7 @@ def _solve(problem: _Problem, curvature: str) -> Callable:
     """Conjugate gradients for several right sides at once."""
 
     def run(
-        params: Any, rest: Any, blocks: Any, valid: Any, right: Any, damping: Any, iterations: Any, tolerance: Any
+        params: Any, rest: Any, blocks: Any, valid: Any, right: Any, damping: Any, iterations: Any, tol: Any
     ) -> tuple[Any, Any, Any, Any]:
         flat, back = ravel_pytree(params)
         count = valid.sum()
@@ -511,7 +511,7 @@ def _solve(problem: _Problem, curvature: str) -> Callable:
             return total + damping.astype(flat.dtype) * v
 
         start = jnp.sum(right * right, axis=1)
-        limit = (tolerance**2 * start).astype(flat.dtype)
+        limit = (tol**2 * start).astype(flat.dtype)
 
         def going(carry: Any) -> Any:
             _, _, _, squares, curved, step = carry

@@ -90,7 +90,7 @@ def up_to(model: Module, path: str) -> Subject:
             raise ValueError(f"the layer {path!r} has {len(found)} outputs: take a layer with one")
         return found[0]
 
-    subject.outputs, subject.says = outputs, f"the outputs of {path}"
+    subject.outputs, subject.says, subject.inputs = outputs, f"the outputs of {path}", model
     return subject
 
 

@@ -14,9 +14,8 @@ from .coalitions import Players, coalition_values, constant_players, players_of
 from .method import Answer, method
 from .question import Question
 from .superpixels import filled, superpixels
-from .words import explain_text
 
-__all__ = ["explain_text", "lime", "superpixels"]
+__all__ = ["lime"]
 
 PARTS = 5  # of the samples: each makes a surrogate of its own, and how far they agree is reported
 LEAST = 0.5  # R2 below which a surrogate is refused
@@ -32,7 +31,7 @@ def lime(
     ridge: float = 1.0,
     scale: Any = None,
     discretise: bool = False,
-    categorical: Sequence[Any] = (),
+    categories: Sequence[Any] = (),
     insist: bool = False,
 ) -> Answer:
     """The coefficients of a linear function that imitates the explained one near the example.
@@ -41,7 +40,7 @@ def lime(
     - Tables, (rows, features) of floats: ``z = x + scale * normal``, ``d = (z - x) / scale`` with ``scale`` the background's
       standard deviations (or as given); ``w = exp(-|d|^2 / (2 width^2))``, ``width`` 0.75 sqrt(features). A value says what one
       standard deviation more would do here, not what the feature did: that is the value times ``(x - mean) / scale``.
-      ``categorical`` columns, by number or name, are drawn from the background, and ``d`` says whether they are as in ``x``; so
+      ``categories``, columns by number or name, are drawn from the background, and ``d`` says whether they are as in ``x``; so
       do all columns with ``discretise=True``, by quarters of the background, as in the paper's own program.
     - Pictures, (rows, height, width, channels): each superpixel is in or out, evenly; out is its mean colour, or the
       baseline where one is given; ``w = exp(-distance^2 / (2 width^2))`` of the cosine distance to the whole picture, ``width``
@@ -72,14 +71,15 @@ def lime(
         if len(leaves) != 1 or leaves[0].ndim != 2:
             raise ValueError(
                 f"lime takes tables (rows, features), pictures (rows, height, width, channels) and words; for an input of "
-                f"shape {', '.join(str(leaf.shape) for leaf in leaves)} say what is to be switched on and off together, groups="
+                f"shape {', '.join(str(leaf.shape) for leaf in leaves)} say what is to be switched on and off together: "
+                f"groups=np.arange(steps) makes a feature of each step of a sequence (see exact_shapley)"
             )
-        values, error, details, reason = _table(question, samples or 5000, width, ridge, scale, discretise, categorical)
+        values, error, details, reason = _table(question, samples or 5000, width, ridge, scale, discretise, categories)
         players = players_of(question)
     else:
-        if discretise or len(categorical) or scale is not None:
+        if discretise or len(categories) or scale is not None:
             raise ValueError(
-                "scale, discretise and categorical are for tables of floats: here features are switched on and off"
+                "scale, discretise and categories are for tables of floats: here features are switched on and off"
             )
         if picture and groups is None:
             groups = superpixels
@@ -142,21 +142,21 @@ def _agreement(parts: np.ndarray) -> np.ndarray:
 
 
 def _table(
-    question: Question, samples: int, width: float | None, ridge: float, scale: Any, discretise: bool, categorical: Any
+    question: Question, samples: int, width: float | None, ridge: float, scale: Any, discretise: bool, categories: Any
 ) -> tuple[np.ndarray, np.ndarray, dict[str, Any], str]:
     """Samples around each row, by moving continuous columns and drawing the others from the background."""
     (x,), structure = jax.tree.flatten(question.x)
     rows, features = x.shape
     background = None if question.background is None else np.asarray(jax.tree.leaves(question.background)[0])
     category = np.zeros(features, bool)
-    for column in categorical:
+    for column in categories:
         number = column
         if isinstance(column, str):
             if column not in (question.names or []):
-                raise unknown("categorical column", column, question.names or [])
+                raise unknown("column in categories", column, question.names or [])
             number = (question.names or []).index(column)
         if not -features <= number < features:
-            raise ValueError(f"categorical names the column {column}, but an example has {features} features")
+            raise ValueError(f"categories names the column {column}, but an example has {features} features")
         category[number] = True
     quartered = np.full(features, discretise) & ~category
     drawn = category | quartered
@@ -232,7 +232,7 @@ def _switched_off(question: Question, players: Players) -> tuple[Question, str]:
         return replace(question, given_baseline=structure.unflatten([means])), "switched off: the mean of the piece"
     if question.background is None and any(question.tokens):
         return replace(question, given_baseline=0), "switched off: the number 0"
-    return replace(question, given_baseline=question.baseline), "switched off: the middle of the background"
+    return replace(question, given_baseline=question.baseline), "switched off: the baseline"
 
 
 def _switching(

@@ -98,15 +98,13 @@ class VectorQuestion(HeldQuestion):
     def baseline(self) -> Any:
         if self.given_baseline is None and self.background is None and not self.x.rest:
             nothing = jax.tree.map(np.zeros_like, self.origin.x)
-            self._note(_ZERO)
+            self.note(_ZERO)
             return _parts(self.subject, self.subject.weights, nothing)[0]
-        if self.given_baseline is None and self.background is not None and self.x.vectors:
-            self._note(_MEAN)
         return super().baseline
 
-    def _note(self, text: str) -> None:
-        if text not in self.notes:
-            self.notes.append(text)
+    @property
+    def means(self) -> str:
+        return _MEAN if self.x.vectors else super().means
 
     def rows(self, start: int, stop: int) -> Question:
         return over_vectors(self.origin.rows(start, stop))

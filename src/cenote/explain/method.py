@@ -12,11 +12,13 @@ from typing import Any
 import jax
 import numpy as np
 
+from ..core import Module
 from ..core.errors import unknown
 from ..progress import track
 from .lookups import HeldQuestion, over_vectors
 from .question import Question, ask
 from .result import Explanation
+from .tokens import OTHERS
 
 METHODS: dict[str, Callable[..., Explanation]] = {}
 
@@ -32,6 +34,20 @@ class Answer:
     x: Any = None  # where the values are of other features than the input's, such as groups
     names: list[str] | None = None
     reason: str = ""
+
+
+def texts_of(x: Any) -> list[str] | None:
+    """The texts in ``x``: a text, or a list, an array or a column of them; None where there is something else.
+
+    >>> texts_of("a good day"), texts_of(np.array(["a", "b"])), texts_of([[1.0]])
+    (['a good day'], ['a', 'b'], None)
+    """
+    if isinstance(x, str):
+        return [x]
+    if hasattr(x, "to_numpy") and len(x.shape) == 1:
+        x = x.to_numpy()
+    listed = isinstance(x, (list, tuple)) or (isinstance(x, np.ndarray) and x.ndim == 1)
+    return [str(t) for t in x] if listed and len(x) and all(isinstance(t, str) for t in x) else None
 
 
 _SHARED = ["target", "baseline", "background", "seed", "names", "batch_size", "progress"]
@@ -65,11 +81,22 @@ def method(*, gradients: bool = False, rows: int = 64) -> Callable[[Callable[...
                 if option not in [p.name for p in own]:
                     raise unknown(f"option of {name}", option, [*[p.name for p in own], *_SHARED])
             began = time.perf_counter()
+            texts = texts_of(x)
+            if texts is not None and not gradients:
+                from .words import explain_text
+
+                if baseline is not None or background is not None:
+                    raise ValueError(
+                        "texts are compared with what is left when words go: no baseline, no background, but fill="
+                    )
+                return explain_text(function, texts, name, target=target, seed=seed, progress=progress, **options)
+            if texts is not None and not isinstance(function, Module):
+                raise ValueError(f"{name} needs gradients, and there is none by a word: use {OTHERS}")
+            x = x if texts is None else np.array(texts)
             question = ask(function, x, target=target, baseline=baseline, background=background, seed=seed, names=names)
             if gradients and not question.subject.differentiable:
                 raise ValueError(
-                    f"{name} needs gradients, and JAX cannot trace this function: write it with jax.numpy, or use a method "
-                    f"that only asks it, such as permutation_shapley, kernel_shap, lime or occlusion"
+                    f"{name} needs gradients, and JAX cannot trace this function: write it with jax.numpy, or use {OTHERS}"
                 )
             apart = over_vectors if gradients else None
             return explained(name, answer, question, x, options, batch_size, progress, began, apart)
@@ -106,7 +133,7 @@ def explained(
         here = min(size, count - start)
         chunk = question.rows(start, start + here)
         if here < size:
-            chunk = _filled(chunk, size)
+            chunk = filled(chunk, size)
         asked = apart(chunk) if apart is not None else chunk
         found = answer(asked, **options)
         if isinstance(asked, HeldQuestion):
@@ -138,7 +165,8 @@ def explained(
     )
 
 
-def _filled(question: Question, size: int) -> Question:
+def filled(question: Question, size: int) -> Question:
+    """A question with its last row again and again, so that it has ``size`` rows."""
     rows = np.minimum(np.arange(size), question.count - 1)
     target = question.target if callable(question.target) else question.target[rows]
     given, count = question.given_baseline, question.count

@@ -132,11 +132,7 @@ def deepshap(question: Question, *, products: str = "midpoint") -> Answer:
     >>> deepshap(lambda x: x[:, 0] + 3 * x[:, 1], x, background=rows).values.tolist()
     [[0.0, 6.0]]
     """
-    if question.background is None:
-        raise ValueError(
-            "deepshap compares with several rows: give background=some training rows. A model that was fitted here remembers "
-            "some; with one row to compare with, use deeplift"
-        )
+    background = question.every_background_row("deepshap", "deeplift")
     run = question.program(_deepshap, products)
-    values, base = run(question.weights, question.x, question.background, question.targets)
+    values, base = run(question.weights, question.x, background, question.targets)
     return Answer(values, base=np.asarray(base))

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..core import Module
-from ..core.errors import unknown
+from ..core.errors import describe, unknown
 from ..core.notes import annotation, collecting
 from ..core.tree import apply, spec_of, weights_of
 from ..data.arrays import as_arrays, check_finite, count_examples, take_rows
@@ -26,7 +26,11 @@ class Subject:
 
     ``outputs(weights, x)`` is pure and gives ``(rows, ...)``: logits where the model makes probabilities of them last, since
     probabilities saturate (the advice of Captum's maintainers, too). ``differentiable`` says whether JAX can trace it.
+    ``inputs`` is the model whose raw inputs it takes, to be prepared and compared as that model's; none for a subject that is
+    asked with arrays as they are.
     """
+
+    inputs: Module | None = None
 
     def __init__(
         self, outputs: Callable[[Any, Any], Any], weights: Any, *, differentiable: bool, model: Module | None = None, says: str
@@ -40,6 +44,32 @@ class Subject:
         names = getattr(self.model, "info", {}).get("classes") if self.model is not None else None
         return [str(n) for n in names] if names else None
 
+    def class_number(self, name: str) -> int:
+        """The output that a class name means.
+
+        Raises: ValueError for a name that is not known, with the near ones.
+        """
+        known = self.classes
+        if not known:
+            raise ValueError(
+                f"the outputs have no names, so that there is no {name!r}: give the output's number (a model takes names from "
+                f"model.info['classes'] = [...])"
+            )
+        if name not in known:
+            raise unknown("class", name, known)
+        return known.index(name)
+
+    def everything(self, x: Any) -> np.ndarray:
+        """All outputs of each row, (rows, ...), for any function."""
+        if not self.differentiable:
+            try:
+                return np.asarray(self.outputs((), x))
+            except Exception as error:
+                error.add_note(f"This is the function that is explained, asked about a batch: x is {describe(x)}, rows first.")
+                raise
+        run = self.programs.setdefault("outputs", jax.jit(self.outputs))
+        return in_batches(lambda x: run(self.weights, x), (x,))
+
 
 _OWN = "the function's own values"
 
@@ -50,15 +80,27 @@ def subject_of(function: Any, x: Any) -> Subject:
         return function
     if isinstance(function, Module):
         return _of_module(function)
-    if not callable(function):
-        raise TypeError(f"expected a model or a function of a batch, got {type(function).__name__}")
-    if isinstance(function, jax.stages.Wrapped):
-        return _of_jitted(function)
+    check_function(function)
+    wrapped = isinstance(function, jax.stages.Wrapped)
     try:
-        jax.eval_shape(function, spec_of(x))
+        y = jax.eval_shape(function, spec_of(x))
     except Exception:  # whatever a function of numpy arrays does with a tracer: it is asked as it is
+        if wrapped:
+            raise
         return Subject(lambda _, x: _rows(function(x), x), (), differentiable=False, says=_OWN)
-    return Subject(lambda _, x: _rows(function(x), x), (), differentiable=True, says=_OWN)
+    _rows(y, x)
+    return _of_jitted(function) if wrapped else Subject(lambda _, x: _rows(function(x), x), (), differentiable=True, says=_OWN)
+
+
+def check_function(function: Any) -> None:
+    """Raises a TypeError for what cannot be asked, with what to give instead."""
+    if not callable(function):
+        hint = ""
+        if isinstance(function, tuple):
+            hint = ": of a pair (init, apply) give lambda x: apply(params, state, x)[0]"
+        elif hasattr(function, "predict"):
+            hint = ": give its function, such as .predict_proba or .predict"
+        raise TypeError(f"expected a model or a function of a batch, got {type(function).__name__}{hint}")
 
 
 @functools.lru_cache(maxsize=16)
@@ -160,7 +202,7 @@ class Question:
             if callable(self.target):
                 return np.asarray(self.target(y), np.float64)
             return np.take_along_axis(y.reshape(count, -1), np.reshape(target, (-1, 1)), axis=1)[:, 0].astype(np.float64)
-        run = self.program(_ask)
+        run = self.program(plain)
         return in_batches(lambda x, target: run(self.weights, x, target), (x, target), batch_size)
 
     @property
@@ -174,6 +216,7 @@ class Question:
                 raise ValueError(f"the baseline has {len(given)} arrays, but the input has {len(shown)}")
             leaves = [_baseline(g, leaf) for g, leaf in zip(given, shown, strict=True)]
         elif self.background is not None:
+            self.note(self.means)
             leaves = [_middle(b, leaf) for b, leaf in zip(jax.tree.leaves(self.background), shown, strict=True)]
         else:
             raise ValueError(
@@ -181,6 +224,39 @@ class Question:
                 "means that number everywhere). A model that was fitted here remembers some of its training rows"
             )
         return jax.tree.unflatten(jax.tree.structure(self.x), leaves)
+
+    @property
+    def means(self) -> str:
+        """In words, what the background makes of a baseline that was not given."""
+        if all(self.tokens):
+            return "compared with the number 0 in each place"
+        return f"compared with the mean of {self.known}{', and the number 0 for words' if any(self.tokens) else ''}"
+
+    @property
+    def known(self) -> str:
+        """The background in words."""
+        rows = count_examples(self.background)
+        return f"{rows} background rows" if rows > 1 else "one background row"
+
+    def every_background_row(self, name: str, instead: str) -> Any:
+        """The background, for a method that compares with each of its rows and with nothing else.
+
+        Raises: ValueError where there is none, with the method to take ``instead``.
+        """
+        if self.background is None:
+            raise ValueError(
+                f"{name} compares with many rows: give background=some training rows (a model that was fitted here remembers "
+                f"some), or take {instead}, which compares with one baseline"
+            )
+        self.note(f"compared with {self.known}")
+        if self.given_baseline is not None:
+            self.note(f"the baseline is not used: take {instead}, which compares with it")
+        return self.background
+
+    def note(self, text: str) -> None:
+        """Something that the explanation's reason is to say, once."""
+        if text not in self.notes:
+            self.notes.append(text)
 
     def rows(self, start: int, stop: int) -> Question:
         """The same question about some of the examples."""
@@ -199,8 +275,14 @@ class Question:
         return replace(self, x=take_rows(self.x, pick), target=target, given_baseline=given)
 
 
-def _ask(score: Score) -> Score:
+def plain(score: Score) -> Score:
+    """The numbers explained themselves, for `Question.program`."""
     return score
+
+
+def all_outputs(y: Any) -> Any:
+    """The target of a question about all outputs at once."""
+    return y
 
 
 def in_batches(run: Callable[..., Any], arguments: tuple, batch_size: int = 1024) -> np.ndarray:
@@ -248,9 +330,8 @@ def ask(
     names: Any = None,
 ) -> Question:
     """The question about ``x``: inputs checked and turned into arrays, the target resolved."""
-    if names is None and hasattr(x, "columns"):
-        names = [str(c) for c in x.columns]
-    model = function if isinstance(function, Module) else getattr(function, "model", None)
+    named = names if names is not None else getattr(x, "columns", None)
+    model = function if isinstance(function, Module) else getattr(function, "inputs", None)
     parts = getattr(model, "_input_count", 1)
 
     def arrays(value: Any, what: str) -> Any:
@@ -269,7 +350,12 @@ def ask(
     elif model is not None:
         background = getattr(model, "background", None)
     if background is not None:
-        for b, leaf in zip(jax.tree.leaves(background), jax.tree.leaves(x), strict=False):
+        _check_form(background, x, "the background (training rows that the model remembers, unless given)")
+        for b, leaf in zip(jax.tree.leaves(background), jax.tree.leaves(x), strict=True):
+            if leaf.shape == b.shape[1:]:
+                raise ValueError(
+                    f"x has the shape of one example, {leaf.shape}: give a batch of them, such as x[None] or data[3:4]"
+                )
             if b.shape[1:] != leaf.shape[1:]:
                 raise ValueError(f"a row of the background has shape {b.shape[1:]}, but an example has {leaf.shape[1:]}")
     subject = subject_of(function, x)
@@ -279,9 +365,32 @@ def ask(
         x, background = _quantities(x, tokens), _quantities(background, tokens)
     notes: list[str] = []
     resolved = _target(target, subject, x, notes)
-    if isinstance(baseline, list):
-        baseline = np.asarray(baseline)
-    return Question(subject, x, resolved, baseline, background, seed, names, notes, tokens)
+    if isinstance(baseline, (list, tuple)):  # one example in numbers, or an array for each input
+        several = len(jax.tree.leaves(x)) > 1
+        baseline = tuple(b if isinstance(b, dict) else np.asarray(b) for b in baseline) if several else np.asarray(baseline)
+    if len(jax.tree.leaves(baseline)) > 1:
+        _check_form(baseline, x, "the baseline")
+    return Question(subject, x, resolved, baseline, background, seed, _names(named, x, names is None), notes, tokens)
+
+
+def _check_form(given: Any, x: Any, what: str) -> None:
+    """Raises a ValueError where arrays of one could be taken for others of the other, by their order."""
+    leaves, structure = jax.tree.flatten(given)
+    if structure != jax.tree.structure(x) and (len(leaves) > 1 or len(jax.tree.leaves(x)) > 1):
+        raise ValueError(f"{what} is {describe(given)}, but x is {describe(x)}: give the same arrays in the same form")
+
+
+def _names(given: Any, x: Any, quietly: bool) -> list[str] | None:
+    """Names of the features of an example, or of the last axis of the one input array."""
+    if given is None:
+        return None
+    names, shapes = [str(n) for n in given], [leaf.shape[1:] for leaf in jax.tree.leaves(x)]
+    features = sum(int(np.prod(shape)) for shape in shapes)
+    if len(names) == features or (len(shapes) == 1 and shapes[0] and len(names) == shapes[0][-1]):
+        return names
+    if quietly:  # a frame whose columns the model's own layers turn into other features
+        return None
+    raise ValueError(f"names has {len(names)} entries, but there are {features} features")
 
 
 def _quantities(x: Any, tokens: list[bool]) -> Any:
@@ -295,11 +404,12 @@ def _target(target: Any, subject: Subject, x: Any, notes: list[str]) -> Any:
     """Flat output numbers, one an example; or the caller's own function of the outputs."""
     if callable(target):
         return target
-    count = count_examples(x)
+    count, y = count_examples(x), None
     if subject.differentiable:
         shape: tuple[int, ...] = jax.eval_shape(subject.outputs, subject.weights, spec_of(x)).shape
     else:
-        shape = np.shape(subject.outputs((), x))
+        y = subject.everything(x)
+        shape = y.shape
     outputs = int(np.prod(shape[1:]))
     if target is None:
         if outputs == 1:
@@ -308,16 +418,12 @@ def _target(target: Any, subject: Subject, x: Any, notes: list[str]) -> Any:
             raise ValueError(
                 f"an example has outputs of shape {shape[1:]}: say which is to be explained, target={(0,) * (len(shape) - 1)}"
             )
-        y = _all_outputs(subject, x)
+        y = subject.everything(x) if y is None else y
         notes.append("the output explained is the predicted class's")
         return np.argmax(y.reshape(count, -1), axis=1).astype(np.int32)
     if isinstance(target, str) or (isinstance(target, (list, tuple)) and target and isinstance(target[0], str)):
-        known = subject.classes or []
         wanted = [target] * count if isinstance(target, str) else list(target)
-        for name in wanted:
-            if name not in known:
-                raise unknown("class", name, known)
-        target = np.array([known.index(name) for name in wanted])
+        target = np.array([subject.class_number(name) for name in wanted])
     if isinstance(target, tuple) and len(target) == len(shape) - 1:
         if any(not -n <= int(t) < n for t, n in zip(target, shape[1:], strict=True)):
             raise ValueError(f"there is no output {target}: an example has outputs of shape {shape[1:]}")
@@ -331,10 +437,3 @@ def _target(target: Any, subject: Subject, x: Any, notes: list[str]) -> Any:
     if numbers.size and (numbers.min() < -outputs or numbers.max() >= outputs):
         raise ValueError(f"there is no output {int(numbers.flat[np.argmax(np.abs(numbers))])}: the function has {outputs}")
     return np.broadcast_to(numbers % outputs, (count,)).astype(np.int32)
-
-
-def _all_outputs(subject: Subject, x: Any) -> np.ndarray:
-    if not subject.differentiable:
-        return np.asarray(subject.outputs((), x))
-    run = subject.programs.setdefault("outputs", jax.jit(subject.outputs))
-    return in_batches(lambda x: run(subject.weights, x), (x,))

@@ -18,14 +18,15 @@ from ..data.arrays import count_examples, take_rows
 from ..data.examples import Examples
 from .auto import explain
 from .gradients import gradient
+from .lookups import apart
 from .method import METHODS
-from .question import Score, ask, in_batches, subject_of
+from .question import Score, Subject, ask, in_batches, subject_of
 from .result import Explanation, joined
 
 __all__ = ["explain_parts", "explain_raw"]
 
 CHUNK = 256  # raw examples whose explanation is held at a time
-EVALUATIONS = 30_000_000  # of the model, that a table may cost in all, before gradients are used instead
+EVALUATIONS = 3_000_000  # of the model, that a table may cost in all, before gradients are used instead
 CHARACTERS = 5_000_000  # of texts with words taken out that may be prepared in all, before a linear model is taken apart
 BACKGROUND = 100  # rows of a given background that are used
 
@@ -46,7 +47,7 @@ def explain_parts(
     rows: int | None = None,
     **options: Any,
 ) -> Iterator[Explanation]:
-    """The explanation of a source piece by piece, some hundred examples each, so that memory is bounded; ``rows``: the first."""
+    """The explanation of a source piece by piece, some hundred examples each, in bounded memory; ``rows``: the first ones."""
     from ..tasks.trained import names_of_inputs
 
     if method != "auto" and method not in METHODS:
@@ -69,6 +70,13 @@ def explain_parts(
         wanted = chosen[pick] if isinstance(chosen, np.ndarray) else chosen
         found = explained(trained, some.inputs, method, total=count, target=wanted, **options)
         found.classes = _names(trained) or found.classes
+        if found.kind != "audio" and _asked(trained).says == ODDS:
+            found.reason += f"; numbers are {ODDS}"
+            found.details["log_odds"] = True
+        known = getattr(trained.model, "background", None)
+        if "background" not in options and known is not None and count_examples(known) == 1:
+            for one in ("the mean of one background row", "one background row"):
+                found.reason = found.reason.replace(f"compared with {one}", "compared with the mean of the training examples")
         found = _in_units(trained.answers, found)
         said = task.say(task.decode(trained.model, preparation(some.inputs)), list(some.names))
         found.details["answers"], found.details["sources"] = _objects(said), _objects(list(some.names))
@@ -90,8 +98,8 @@ def _targets(trained: Any, target: Any, count: int) -> Any:
     answers, names = trained.answers, _names(trained)
     if answers is None or names is None:
         raise ValueError(
-            f"{trained.task.name} answers with more than classes or quantities: explain a function of yours that makes one number "
-            f"of what the model gives, cenote.explain.explain(function, trained.preparation(...))"
+            f"{trained.task.name} answers with more than classes or quantities: explain a function of yours that makes one "
+            f"number of what the model gives, cenote.explain.explain(function, trained.preparation(...))"
         )
     if isinstance(answers, Ahead):
         return _ahead(answers, target)
@@ -163,13 +171,33 @@ def _objects(values: list[Any]) -> np.ndarray:
     return array
 
 
+def _asked(trained: Any) -> Subject:
+    """The model as it is asked: of two classes the log-odds, which no constant added to both logits can change."""
+    from ..data.answers import Classes
+
+    made = apart(subject_of(trained.model, None), "raw")
+    made.inputs = trained.model
+    if isinstance(trained.answers, Classes) and len(trained.answers) == 2:
+        plain = made.outputs
+
+        def outputs(weights: Any, x: Any) -> Any:
+            y = plain(weights, x)
+            return y - y[:, ::-1]
+
+        made.outputs, made.says = outputs, ODDS
+    return made
+
+
+ODDS = "the log-odds of the class"
+
+
 # -- tables ----------------------------------------------------------------------------------------------------------------
 
 
 def _table(trained: Any, inputs: Any, method: str, *, total: int, target: Any, **options: Any) -> Explanation:
     """A value for each column: whatever was made of it is switched off together, or added up."""
     preparation, model = trained.preparation, trained.model
-    x = preparation(inputs)
+    subject, x = _asked(trained), preparation(inputs)
     groups = preparation.groups()
     index, names = _columns(x, groups), list(groups)
     note = ""
@@ -181,7 +209,7 @@ def _table(trained: Any, inputs: Any, method: str, *, total: int, target: Any, *
         method, why = _method_for_table(len(names), total, _others(model, options))
     if "groups" in inspect.signature(METHODS[method]).parameters and "groups" not in options:
         options["groups"] = index
-    found = explain(model, x, method, target=target, **options)
+    found = explain(subject, x, method, target=target, **options)
     values, error = (_summed(part, index, len(names)) for part in (found.values, found.error))
     table = preparation.raw(inputs)
     reason = "; ".join(n for n in (why, found.reason, note) if n)
@@ -238,7 +266,7 @@ def _numbers(column: Any) -> np.ndarray:
 
 
 def _image(trained: Any, inputs: Any, method: str, *, total: int, **options: Any) -> Explanation:
-    found = explain(trained.model, trained.preparation(inputs), method, **options)
+    found = explain(_asked(trained), trained.preparation(inputs), method, **options)
     return replace(found, kind="image", raw=None, names=None)
 
 
@@ -264,13 +292,13 @@ def _text(trained: Any, inputs: Any, method: str, *, total: int, target: Any, **
     elif gradients:
         if method != "input_x_gradient":
             raise ValueError(
-                f"a bag of n-grams has no slope that {method} could follow: take input_x_gradient, or a method that takes words "
-                f"out, such as permutation_shapley or lime"
+                f"a bag of n-grams has no slope that {method} could follow: take input_x_gradient, or one that takes words out, "
+                f"such as permutation_shapley or lime"
             )
         return _ngrams(trained, texts, spans, target)
     from .words import explain_text
 
-    subject = subject_of(trained.model, None)
+    subject = _asked(trained)
     run = subject.programs.setdefault("outputs", jax.jit(subject.outputs))
 
     def outputs(texts: list[str]) -> np.ndarray:
@@ -292,7 +320,7 @@ def _tokens(trained: Any, texts: list[str], spans: Any, method: str, target: Any
     x = trained.preparation(texts)
     if "baseline" not in options and "background" not in options:
         options["baseline"] = np.zeros((1, *x.shape[1:]), x.dtype)
-    found = explain(trained.model, x, method, target=target, **options)
+    found = explain(_asked(trained), x, method, target=target, **options)
     longest = max(len(s) for s in spans)
 
     def cut(values: Any) -> Any:
@@ -315,7 +343,7 @@ def _ngrams(trained: Any, texts: list[str], spans: Any, target: Any) -> Explanat
     began = time.perf_counter()
     preparation = trained.preparation
     x = preparation(texts)
-    question = ask(trained.model, x, target=target)
+    question = ask(_asked(trained), x, target=target)
     run = question.program(_added)
     # One batch size for all: what is compiled stays.
     flat = in_batches(lambda x, t: run(question.weights, x, t, ALWAYS), (question.x, question.targets), 64)

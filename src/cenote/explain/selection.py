@@ -21,6 +21,7 @@ from ..train.step import trained_names
 from .columns import Columns, about
 from .importance import Shuffler, shuffler, targets_of
 from .method import METHODS
+from .question import all_outputs
 
 __all__ = ["Selection", "select_features"]
 
@@ -169,7 +170,7 @@ class _Work:
         if not model.built and model._spec is None:
             model = clone(model)
             model.build(np.asarray(x[:1] if not hasattr(x, "iloc") else x.iloc[:1], np.float32))
-        question, columns = about(model, x, target=_same, names=names)
+        question, columns = about(model, x, target=all_outputs, names=names)
         leaves = jax.tree.leaves(question.x)
         if len(leaves) != 1 or leaves[0].ndim != 2:
             raise ValueError("feature selection is for a table, one array (rows, features)")
@@ -187,7 +188,7 @@ class _Work:
         self.seed, self.epochs, self.batch_size = seed, epochs, min(batch_size, len(self.training))
         self.model = clone(model)
         self.trainer = self.model._prepare(*take_rows((self.x, self.y), self.training[: self.batch_size]))
-        self.question, self.columns = about(self.model, self.x[self.measured], target=_same, names=self.names)
+        self.question, self.columns = about(self.model, self.x[self.measured], target=all_outputs, names=self.names)
 
     def train(self, seed: int, x: np.ndarray | None = None, y: np.ndarray | None = None) -> None:
         """Train from new start values, and put the weights into the model."""
@@ -204,13 +205,9 @@ class _Work:
     def shuffler(self, metric: Any, x: np.ndarray | None = None, y: np.ndarray | None = None) -> Shuffler:
         question = self.question
         if x is not None:
-            question, _ = about(self.model, x[self.measured], target=_same, names=self.names)
+            question, _ = about(self.model, x[self.measured], target=all_outputs, names=self.names)
         columns = Columns(question.x, self.names)
         return shuffler(question, columns, (self.y if y is None else y)[self.measured], metric)
-
-
-def _same(y: Any) -> Any:
-    return y
 
 
 def _against_null(work: _Work, method: str, metric: Any, repeats: int, runs: int, progress: bool | None) -> Selection:

@@ -215,6 +215,16 @@ class Interactions:
         """Shapley values, (rows, features)."""
         return self.values.sum(-1)
 
+    def __repr__(self) -> str:
+        lines = [
+            f"{self.method}: values {self.values.shape}, completeness gap at most {self.gap.max():.2g}",
+            f"  {self.reason}",
+        ]
+        for row in range(min(len(self.values), 3)):
+            shown = ", ".join(f"{a} and {b} {value:+.3g}" for a, b, value in self.top(4, row))
+            lines.append(f"  row {row}: {self.output[row]:.3g} from {self.base[row]:.3g}; most: {shown}")
+        return "\n".join(lines)
+
     def top(self, count: int = 5, row: int = 0) -> list[tuple[str, str, float]]:
         """The pairs with the strongest interactions in one example."""
         first, second = np.triu_indices(self.values.shape[1], 1)
@@ -235,7 +245,6 @@ def shapley_interactions(
     groups: Any = None,
     index: str = "shapley",
     batch_size: int = 64,
-    **options: Any,
 ) -> Interactions:
     """Which pairs of features act together: the Shapley interaction index of every pair, exactly, for up to 15 features.
 
@@ -252,12 +261,6 @@ def shapley_interactions(
     >>> found.top(1), found.shapley.tolist()
     ([('0', '1', 6.0)], [[3.0, 3.0, 1.0]])
     """
-    for option in options:
-        raise unknown(
-            "option of shapley_interactions",
-            option,
-            ["target", "baseline", "background", "names", "groups", "index", "batch_size"],
-        )
     if index not in ("shapley", "taylor"):
         raise unknown("index", index, ["shapley", "taylor"])
     question = ask(function, x, target=target, baseline=baseline, background=background, names=names)

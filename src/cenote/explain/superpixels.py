@@ -30,7 +30,10 @@ def superpixels(picture: Any, count: int | None = None, *, compactness: float = 
     if colours.ndim == 2:
         colours = colours[:, :, None]
     if colours.ndim != 3 or 0 in colours.shape:
-        raise ValueError(f"a picture has the shape (height, width) or (height, width, channels), got {np.shape(picture)}")
+        raise ValueError(
+            f"one picture has the shape (height, width) or (height, width, channels), got {np.shape(picture)}; of a batch take "
+            f"one, x[0]"
+        )
     if not np.all(np.isfinite(colours)):
         raise ValueError("the picture holds NaN or infinity")
     height, width = colours.shape[:2]

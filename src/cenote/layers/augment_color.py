@@ -46,8 +46,8 @@ class RandomBrightness(Augmentation):
 
     One number f means from -f to f. Source: Keras's layer of this name.
 
-    >>> RandomBrightness((0.5, 0.5))(jnp.zeros((1, 2, 2, 1)), train=True, key=0).ravel().tolist()
-    [127.5, 127.5, 127.5, 127.5]
+    >>> RandomBrightness((0.5, 0.5))(jnp.zeros((1, 1, 2, 1)), train=True, key=0).ravel().tolist()
+    [127.5, 127.5]
     """
 
     def __init__(self, factor: Any, value_range: Any = (0, 255), seed: int | None = None, **options: Any) -> None:

@@ -74,8 +74,8 @@ class RandomCrop(Moving):
     that has the shape of the target, resized to it.
     Source: Keras's layer of this name, which gives the whole batch one place.
 
-    >>> RandomCrop(24, 24)(np.zeros((2, 32, 32, 3)), train=True, key=0).shape
-    (2, 24, 24, 3)
+    >>> RandomCrop(6, 6)(np.zeros((2, 8, 8, 3)), train=True, key=0).shape
+    (2, 6, 6, 3)
     """
 
     def __init__(

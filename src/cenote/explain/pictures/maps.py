@@ -42,13 +42,25 @@ def grey(x: np.ndarray) -> np.ndarray:
 
 def overlay(values: np.ndarray, x: np.ndarray | None) -> np.ndarray:
     """(height, width, 3) in 0..1: the picture in pale grey, and over it in colour what raised and what lowered the output."""
-    flat = plane(values)
+    flat = smoothed(plane(values))
     if x is not None and np.shape(x)[:2] != flat.shape:
         flat = enlarged(flat, np.shape(x)[:2])
     strength = np.clip(np.abs(flat) / scale_of(flat), 0, 1)[..., None]
     below = np.repeat(pale(x)[..., None], 3, axis=2) if x is not None else np.ones((*flat.shape, 3))
     color = np.where(flat[..., None] > 0, _rgb(UP), _rgb(DOWN))
     return below * (1 - strength) + color * strength
+
+
+def smoothed(values: np.ndarray) -> np.ndarray:
+    """Values of a large picture as the eye takes them in: those of single pixels of a photograph look like noise.
+
+    A normal blur, its deviation a fiftieth of the shorter side; up to 64 pixels a side nothing is changed.
+    """
+    if min(values.shape) <= 64:
+        return values
+    from scipy.ndimage import gaussian_filter
+
+    return gaussian_filter(values, min(values.shape) / 50)
 
 
 def enlarged(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

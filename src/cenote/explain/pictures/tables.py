@@ -35,8 +35,14 @@ def labels(found: Explanation, row: int) -> list[str]:
     if hasattr(raw, "columns") and hasattr(raw, "iloc") and list(map(str, raw.columns)) == names:
         return [f"{n} = {v if isinstance(v, str) else shown_value(v)}" for n, v in zip(names, raw.iloc[row], strict=True)]
     if isinstance(raw, list) and raw and isinstance(raw[row], dict) and all(n in raw[row] for n in names):
-        return [f"{n} = {raw[row][n]}" for n in names]
-    return names if x is None else [f"{n} = {shown_value(v)}" for n, v in zip(names, x[row], strict=True)]
+        return [f"{n} = {_said(raw[row][n])}" for n in names]
+    if x is None:
+        return names
+    return [n if v != v else f"{n} = {shown_value(v)}" for n, v in zip(names, x[row].tolist(), strict=True)]
+
+
+def _said(value: Any) -> str:
+    return "missing" if value is None else shown_value(value) if isinstance(value, float) else str(value)
 
 
 def strongest(values: np.ndarray, names: list[str], most: int, errors: np.ndarray | None = None) -> tuple:
@@ -147,9 +153,7 @@ def beeswarm(found: Explanation, most: int) -> Any:
         v = values[:, feature]
         shade = np.full(len(v), 0.5)
         if x is not None:
-            ranks = np.argsort(np.argsort(x[:, feature], kind="stable"), kind="stable")
-            same = np.ptp(x[:, feature]) == 0
-            shade = shade if same else ranks / max(len(v) - 1, 1)
+            shade = shades(x[:, feature])
         dots = axes.scatter(v, place + spread(v), c=shade, cmap=colors, vmin=0, vmax=1, s=11, linewidths=0, alpha=0.85)
     axes.axvline(0, color=GREY, linewidth=0.8)
     axes.set_yticks(range(len(order)), [names[i] for i in reversed(order)], family=fonts())
@@ -162,6 +166,20 @@ def beeswarm(found: Explanation, most: int) -> Any:
         bar.outline.set_visible(False)
         bar.set_label("the feature's value", color=INK)
     return drawn
+
+
+def shades(values: np.ndarray) -> np.ndarray:
+    """From 0 for the lowest to 1 for the highest by rank, equal ones alike; one half where there is no order (categories).
+
+    >>> shades(np.array([10.0, 500.0, 20.0])).tolist(), shades(np.array([np.nan, 3.0, 3.0])).tolist()
+    ([0.0, 1.0, 0.5], [0.5, 0.5, 0.5])
+    """
+    known = np.isfinite(values)
+    found = np.full(len(values), 0.5)
+    distinct, rank = np.unique(values[known], return_inverse=True)
+    if len(distinct) > 1:
+        found[known] = rank / (len(distinct) - 1)
+    return found
 
 
 def spread(values: np.ndarray, width: float = 0.36) -> np.ndarray:

@@ -20,25 +20,56 @@ def pieces(found: Explanation, row: int) -> list[tuple[str, float]]:
     ``details["words"]`` holds the words of each row; without it the characters or words of the raw text are counted off.
     """
     values = np.asarray(jax.tree.leaves(found.values)[0])[row].astype(float)
-    words = found.details.get("words")
+    words, spans = found.details.get("words"), found.details.get("spans")
     text = found.raw[row] if isinstance(found.raw, (list, tuple, np.ndarray)) and isinstance(found.raw[row], str) else None
+    if spans is not None and text is not None:
+        return _between(text, list(spans[row]), values)
     said = list(words[row]) if words is not None else [] if text is None else text.split() if " " in text else list(text)
     if not said:
         said = [str(v) for v in np.asarray(jax.tree.leaves(found.x)[0])[row]]
+    if text is None:
+        return [piece for i, (word, v) in enumerate(zip(said, values, strict=False)) for piece in _apart(i, word, float(v))]
+    places, place = [], 0
+    for word in said:
+        at = text.find(word, place) if word else -1
+        places.append((at, at + len(word)) if at >= 0 else (place, place))
+        place = places[-1][1]
+    return _between(text, places, values)
+
+
+def _apart(number: int, word: str, value: float) -> list[tuple[str, float]]:
+    return [(" ", 0.0), (word, value)] if number else [(word, value)]
+
+
+def _between(text: str, spans: list[tuple[int, int]], values: np.ndarray) -> list[tuple[str, float]]:
     shown: list[tuple[str, float]] = []
     place = 0
-    for word, value in zip(said, values, strict=False):
-        at = text.find(word, place) if text is not None and word else -1
-        if text is not None and at >= 0:
-            if at > place:
-                shown.append((text[place:at], 0.0))
-            place = at + len(word)
-        elif shown:
-            shown.append((" ", 0.0))
-        shown.append((word, float(value)))
-    if text is not None and place < len(text):
-        shown.append((text[place:], 0.0))
-    return shown
+    for (first, last), value in zip(spans, values, strict=False):
+        if first > place:
+            shown.append((text[place:first], 0.0))
+        if last > max(first, place):
+            shown.append((text[max(first, place) : last], float(value)))
+        place = max(place, last)
+    return [*shown, (text[place:], 0.0)] if place < len(text) else shown
+
+
+def runs(found: Explanation, row: int) -> list[tuple[str, float]]:
+    """The words of a text with their values; neighbours without a space between, both up or both down, are one.
+
+    So single Chinese characters become words again. What is below a tenth of the strongest ends a run.
+    """
+    shown = pieces(found, row)
+    least = strength(shown) / 10
+    joined: list[tuple[str, float]] = []
+    going = 0.0
+    for text, value in shown:
+        if abs(value) >= least and going * value > 0:
+            joined[-1] = (joined[-1][0] + text, joined[-1][1] + value)
+        elif text.strip():
+            joined.append((text, value))
+        wide = columns_of(text) > len(text)  # words that are told apart by spaces stay apart, whatever stands between
+        going = value if abs(value) >= least and wide else 0.0
+    return joined
 
 
 def strength(shown: list[tuple[str, float]]) -> float:

@@ -10,16 +10,16 @@ from jax import lax
 from jax.extend.core import jaxpr_as_fun
 
 from ...kernels import convolution
+from ..walk import inner_of
 from .interpreter import Back, Rule, Site, depends, filled, lifted, named, propagate, zeros
 from .local import refused
-
-_BODIES = ("jaxpr", "call_jaxpr", "fun_jaxpr")
 
 
 def call(site: Site) -> tuple[list, Back]:
     """A jaxpr inside: gone into. Our own convolutions have faster forms of their derivative, and are left whole."""
-    closed = next(site.params[k] for k in _BODIES if k in site.params)
-    inner, consts = getattr(closed, "jaxpr", closed), getattr(closed, "consts", ())
+    found = inner_of(site.eqn)
+    assert found is not None
+    inner, consts = found
     source = getattr(getattr(inner, "debug_info", None), "func_src_info", None) or ""
     if site.name.startswith("custom_vjp_call") and convolution.__file__ in source:
         return site.rules.of("conv_general_dilated")(site)  # each is linear in both of its operands

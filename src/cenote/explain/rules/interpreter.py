@@ -15,6 +15,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from ..walk import bind
+
 # Operations of which only these operands are data, and others say where data go.
 DATA: dict[str, tuple[int, ...]] = {
     "gather": (0,),
@@ -71,10 +73,7 @@ class Site:
 
     def bind(self, values: Sequence[Any]) -> list:
         """The operation itself."""
-        found = self.eqn.primitive.get_bind_params(self.eqn.params)
-        subfuns, params = found if isinstance(found, tuple) else ((), found)  # JAX before 0.9 gave functions apart
-        out = self.eqn.primitive.bind(*subfuns, *values, **params)
-        return list(out) if self.eqn.primitive.multiple_results else [out]
+        return bind(self.eqn, list(values))
 
     def at_points(self) -> list:
         """What the operation gives at each point."""

@@ -11,8 +11,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from ..walk import inner_of
 from . import deeplift
-from .control import _BODIES, call
+from .control import call
 from .interpreter import Back, Rule, Site, depends, named, real
 from .local import KINKED, PRODUCTS, SMOOTH, elementwise, half_way, pulled, slope_at_x, weighted
 from .secants import slope
@@ -164,9 +165,8 @@ def power(site: Site) -> tuple[list, Back]:
 
 def go_in(site: Site) -> tuple[list, Back]:
     """A call that makes each number of another by itself is an activation, and passes all on: ``f(x) / x`` as a whole."""
-    closed = next(site.params[k] for k in _BODIES if k in site.params)
-    inner = getattr(closed, "jaxpr", closed)
-    if len(site.dependent) != 1 or not _is_activation(inner, site.dependent[0]):
+    inner = inner_of(site.eqn)
+    if inner is None or len(site.dependent) != 1 or not _is_activation(inner[0], site.dependent[0]):
         return call(site)
     (place,) = site.dependent
     f = site.first(place)
@@ -188,13 +188,12 @@ def _is_activation(jaxpr: Any, place: int) -> bool:
         hit = [i for i, v in enumerate(eqn.invars) if not hasattr(v, "val") and v in live]
         if not hit:
             continue
-        inner = next((eqn.params[k] for k in _BODIES if k in eqn.params), None)
-        inner = getattr(inner, "jaxpr", inner)
+        inner = inner_of(eqn)
         if any(v.aval.shape != x.aval.shape for v in eqn.outvars):
             return False
         if inner is not None:
-            if len(inner.invars) != len(eqn.invars) or any(
-                e.primitive.name not in _ELEMENTWISE and not any(k in e.params for k in _BODIES) for e in inner.eqns
+            if len(inner[0].invars) != len(eqn.invars) or any(
+                e.primitive.name not in _ELEMENTWISE and inner_of(e) is None for e in inner[0].eqns
             ):
                 return False
         elif eqn.primitive.name not in _ELEMENTWISE:

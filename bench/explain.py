@@ -1,0 +1,203 @@
+"""Explanations in Cenote and in captum, shap, lime and scikit-learn, of the same function: interleaved rounds, medians, ratios.
+
+    python bench/explain.py                                    # all workloads, every library that is installed here
+    python bench/explain.py ig_mlp deepshap --rounds 9
+    python bench/explain.py --python captum=/other/venv/bin/python shap=/other/venv/bin/python lime=/other/venv/bin/python
+
+Each library runs in a process of its own for each workload, with the same weights and inputs (explain_peers/work.py). The first
+call, in a fresh process, is reported as "cold" (compilation included; importing is apart); then come rounds that go through
+the processes in turn, in reversed order every other round. "memory" is the most memory that the process took above what it
+had before its first call, over all rounds. The answers are compared: of exact methods they must agree to 0.1 % of the largest
+value, of methods that draw samples to 30 %; a run in which they do not ends with an error.
+"""
+
+import argparse
+import base64
+import importlib
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+from explain_peers.work import WORKLOADS, Work
+
+HERE = Path(__file__).resolve().parent
+PEERS = ["captum", "captum-tuned", "shap", "lime", "sklearn"]
+
+
+# -- worker ----------------------------------------------------------------------------------------------------------------
+
+
+def memory(what: str) -> float:
+    """MiB of this process: "VmRSS" now, "VmHWM" at most so far; NaN where the system does not tell."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return float("nan")
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith(what)), float("nan"))
+
+
+def worker(peer: str, workload: str) -> None:
+    """Answers each line on stdin with the seconds of one round, as JSON; "end" with its memory and what it computed."""
+    began = time.perf_counter()
+    library, _, tuned = peer.partition("-")
+    module = importlib.import_module(f"explain_peers.of_{library}")
+    say({"import": time.perf_counter() - began, "version": module.VERSION})
+    explain, before, values = None, 0.0, None
+    for line in sys.stdin:
+        if line.strip() == "end":
+            array = np.ascontiguousarray(values, "float32")
+            packed = base64.b64encode(array.tobytes()).decode()
+            say({"memory": memory("VmHWM") - before, "shape": array.shape, "values": packed})
+            return
+        if explain is None:
+            explain, before = module.prepare(workload, bool(tuned)), memory("VmRSS")
+        began = time.perf_counter()
+        values = explain()
+        say(time.perf_counter() - began)
+
+
+def say(what: object) -> None:
+    print(json.dumps(what), flush=True)
+
+
+# -- driver ----------------------------------------------------------------------------------------------------------------
+
+
+class Peer:
+    """A worker process."""
+
+    def __init__(self, name: str, workload: str, python: str) -> None:
+        self.name, self.seconds = name, []
+        command = [python, __file__, "--worker", name, workload]
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace"
+        )
+
+    def hear(self) -> object:
+        while line := self.process.stdout.readline():
+            try:
+                return json.loads(line)
+            except ValueError:
+                continue  # what a library prints of its own
+        raise RuntimeError(self.trouble())
+
+    def ask(self, word: str) -> object:
+        self.process.stdin.write(word + "\n")
+        self.process.stdin.flush()
+        return self.hear()
+
+    def trouble(self) -> str:
+        said = self.process.communicate()[1].strip().splitlines()
+        return said[-1] if said else "it ended without an answer"
+
+
+def measure(workload: str, rounds: int, peers: list[str], pythons: dict[str, str]) -> tuple[dict[str, dict], list[str]]:
+    """What was found of each library, and of those that could not be measured, why."""
+    names = ["cenote", *(p for p in WORKLOADS[workload].peers if p in peers)]
+    running, missing, found = {}, [], {}
+    for name in names:  # all begin together: importing is not what is compared
+        library = name.partition("-")[0]
+        running[name] = Peer(name, workload, pythons.get(name, pythons.get(library, sys.executable)))
+    for name, peer in list(running.items()):
+        try:
+            found[name] = peer.hear()
+        except RuntimeError as error:
+            missing.append(f"{name} was not measured: {error} (give --python {name.partition('-')[0]}=/path/to/python)")
+            del running[name]
+    for name, peer in list(running.items()):  # one after the other, so that first calls do not disturb each other
+        try:
+            found[name]["cold"] = peer.ask("go")
+        except RuntimeError as error:
+            missing.append(f"{name} was not measured: {error}")
+            del running[name], found[name]
+    for number in range(rounds):
+        for peer in list(running.values())[:: 1 if number % 2 == 0 else -1]:
+            peer.seconds.append(peer.ask("go"))
+    for name, peer in running.items():
+        found[name] |= peer.ask("end")
+        peer.process.stdin.close()
+        peer.process.wait()
+        middle = statistics.median(peer.seconds)
+        found[name] |= {"warm": middle, "spread": (max(peer.seconds) - min(peer.seconds)) / middle}
+    ours = answer(found["cenote"]) if "cenote" in found else None
+    for name in found:
+        theirs = answer(found[name])
+        same = ours is not None and theirs.shape == ours.shape
+        found[name]["off"] = float(np.abs(theirs - ours).max() / np.abs(theirs).max()) if same else float("nan")
+    return found, missing
+
+
+def answer(found: dict) -> np.ndarray:
+    return np.frombuffer(base64.b64decode(found["values"]), "float32").reshape(found["shape"])
+
+
+def table(name: str, work: Work, found: dict[str, dict], missing: list[str]) -> str:
+    ours = found.get("cenote")
+    lines = [
+        f"### {name}",
+        "",
+        f"{work.says}.",
+        "",
+        "| library | warm, ms | ratio | spread | cold, s | ratio | memory, MiB | ratio | import, s | answers differ |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for peer, f in found.items():
+
+        def against(what: str, f: dict = f) -> str:
+            return f"{f[what] / max(ours[what], 1e-3):.2f}" if ours else "-"
+
+        off = "" if peer == "cenote" else f"{f['off']:.1e}"
+        off += "" if peer == "cenote" or f["off"] <= work.near else " (TOO MUCH)"
+        lines.append(
+            f"| {peer} {f['version']} | {f['warm'] * 1e3:.2f} | {against('warm')} | {f['spread']:.0%} | {f['cold']:.2f} | "
+            f"{against('cold')} | {f['memory']:.0f} | {against('memory')} | {f['import']:.1f} | {off} |"
+        )
+    return "\n".join([*lines, *(f"\n{line}." for line in missing)]) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help=f"some of {', '.join(WORKLOADS)}")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--peers", nargs="+", default=PEERS, choices=PEERS)
+    parser.add_argument("--python", nargs="+", default=[], metavar="PEER=PATH", help="another interpreter for a library")
+    parser.add_argument("--write", action="store_true", help="keep the tables in bench/results/<date>-explain.md")
+    parser.add_argument("--worker", nargs=2, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.worker:
+        return worker(*args.worker)
+    strangers = set(args.workloads) - set(WORKLOADS)
+    if strangers:
+        parser.error(f"no workload called {', '.join(strangers)}; there are {', '.join(WORKLOADS)}")
+    if args.rounds < 1:
+        parser.error("--rounds is at least 1")
+    pythons = dict(item.split("=", 1) for item in args.python)
+    machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    began = time.perf_counter()
+    head = f"{date.today()}, {machine}, {args.rounds} rounds after the first call"
+    tables, wrong = [f"# Explanations side by side\n\n{head}. Ratios above 1: Cenote is faster, or takes less memory.\n"], []
+    print(tables[0])
+    for name in args.workloads or list(WORKLOADS):
+        found, missing = measure(name, args.rounds, args.peers, pythons)
+        tables.append(table(name, WORKLOADS[name], found, missing))
+        print(tables[-1], flush=True)
+        wrong += [f"{name}: {p}" for p, f in found.items() if p != "cenote" and not f["off"] <= WORKLOADS[name].near]
+        wrong += [f"{name}: cenote gave no answer"] * ("cenote" not in found)
+    print(f"{time.perf_counter() - began:.0f} s in all")
+    if args.write:
+        path = HERE / "results" / f"{date.today()}-explain.md"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("\n".join(tables), encoding="utf-8")
+    if wrong:
+        sys.exit("the answers differ: " + "; ".join(wrong))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,344 @@
+"""Sources of pictures to `Examples`: class folders, archives, a CSV of names and labels, arrays, IDX."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...core.errors import describe
+from ...files import BadFile
+from ..examples import Examples, Finding
+from ..media import PARTS, File, Listing, gather, is_archive, labels_of, memory_share, read_names
+from .decode import ENDINGS
+from .idx import find_idx, read_idx
+from .pictures import Pictures
+
+__all__ = ["Pictures", "as_pictures", "labels_in", "read"]
+
+PART_COLUMNS = ("split", "part", "subset", "set", "fold", "partition")
+GROUP_COLUMNS = ("group", "speaker", "subject", "patient", "client_id", "speaker_id", "person")
+LABEL_COLUMNS = ("label", "labels", "class", "classes", "target", "category", "tags", "y")
+
+
+def read(
+    source: Any,
+    labels: Any = None,
+    *,
+    target: str | Sequence[str] | None = None,
+    labelled: bool = True,
+    skip_broken: bool = False,
+    show: bool | None = None,
+) -> Examples:
+    """Pictures with their labels, raw, from whatever holds them.
+
+    ``source``: a folder (or zip, tar) of class folders, perhaps in folders named train, val and test; a CSV or TSV whose one
+    column names files, with ``target`` the column of labels (several in a cell between ``;`` or ``|``, or several columns of 0
+    and 1); a folder or file of IDX; ``.npy``, ``.npz``; an array (picture, height, width) or (picture, height, width, colours)
+    with ``labels``; ``(x, y)``; ``((x, y), (x_test, y_test))``; a list of paths, arrays or Pillow images with ``labels``.
+    ``labelled=False`` asks for no labels.
+
+    Targets are an array of class names (or numbers), or a list of tuples of names where pictures have several.
+    Raises: FileNotFoundError; BadFile that lists broken files, unless ``skip_broken``; ValueError for a source without
+    pictures or labels.
+    """
+    options = {"skip_broken": skip_broken, "show": show}
+    if isinstance(source, Examples):
+        return source
+    if isinstance(source, (str, os.PathLike)):
+        return _from_path(Path(source), labels, target, labelled, options)
+    if isinstance(source, tuple) and len(source) in (2, 3) and all(isinstance(p, tuple) and len(p) == 2 for p in source):
+        return _from_parts(source)
+    if isinstance(source, tuple) and len(source) == 2 and labels is None:
+        source, labels = source
+    if hasattr(source, "shape") and hasattr(source, "dtype"):
+        return _from_array(np.asarray(source), labels, labelled)
+    if isinstance(source, (list, tuple)) and len(source):
+        return _from_list(source, labels, labelled, options)
+    raise TypeError(
+        f"{describe(source)} is no source of pictures: give a folder, an archive, a CSV of names and labels, arrays (x, y), or "
+        f"a list of paths"
+    )
+
+
+# -- files -------------------------------------------------------------------------------------------------------------------
+
+
+def _from_path(path: Path, labels: Any, target: Any, labelled: bool, options: dict) -> Examples:
+    if not path.exists():
+        gather(path, ENDINGS, "pictures")  # says what is near
+    ending = path.suffix.lower()
+    if path.is_file():
+        if ending in (".csv", ".tsv"):
+            return _from_csv(path, target, labelled, options)
+        if ending in (".npy", ".npz"):
+            return _from_numpy(path, labels, labelled)
+        if not is_archive(path) and ending not in ENDINGS and (pairs := find_idx(path)):
+            return _from_idx(pairs, labels, labelled, path)
+    elif not any(p.suffix.lower() in ENDINGS or p.is_dir() for p in path.iterdir()) and (pairs := find_idx(path)):
+        return _from_idx(pairs, labels, labelled, path)
+    if path.is_dir() and (table := _table_of(path)) is not None:
+        return _from_csv(table, target, labelled, options)
+    listing = gather(path, ENDINGS, "pictures")
+    targets, parts = _labels_of(listing, path, labels, labelled)
+    pictures, good, findings = Pictures.look(listing.files, **options)
+    names = [f.name for f in listing.files]
+    return _examples(pictures, targets, names, good, [*listing.findings, *findings], parts)
+
+
+def _table_of(folder: Path) -> Path | None:
+    """The one CSV of a folder that has no class folders, but pictures in it or in one folder below."""
+    tables = [p for p in sorted(folder.iterdir()) if p.suffix.lower() in (".csv", ".tsv")]
+    folders = [p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")]
+    if len(tables) != 1 or len(folders) > 1 or any(p.is_dir() for f in folders for p in f.iterdir()):
+        return None
+    return tables[0]
+
+
+def _labels_of(listing: Listing, path: Path, labels: Any, labelled: bool) -> tuple[Any, np.ndarray | None]:
+    if labels is not None:
+        return _matching(labels, len(listing), path), None
+    if not labelled:
+        return None, None
+    found, parts, _ = labels_of(listing, path, "pictures")
+    return np.array(found), parts
+
+
+def _matching(labels: Any, count: int, what: Any) -> Any:
+    values = labels if isinstance(labels, (list, tuple)) else np.asarray(labels)
+    if len(values) != count:
+        raise ValueError(f"{what} holds {count:,} pictures, but there are {len(values):,} labels: each picture needs one")
+    if isinstance(values, (list, tuple)) and values and isinstance(values[0], (list, tuple, set)):
+        return [tuple(map(str, v)) for v in values]
+    return np.asarray(values)
+
+
+def _examples(
+    pictures: Any, targets: Any, names: list[str], good: np.ndarray | None, findings: list, parts: Any, groups: Any = None
+) -> Examples:
+    def of(values: Any) -> Any:
+        if values is None or good is None or len(good) == len(values):
+            return values
+        return values[good] if isinstance(values, np.ndarray) else [values[i] for i in good]
+
+    examples = Examples("image", pictures, of(targets), of(names), {}, findings, of(parts), of(groups))
+    examples.about = _about(examples)
+    return examples
+
+
+def _about(examples: Examples) -> dict[str, Any]:
+    about: dict[str, Any] = {"count": len(examples)}
+    inputs, targets = examples.inputs, examples.targets
+    if isinstance(inputs, Pictures):
+        about["modes"] = dict(Counter(inputs.modes).most_common())
+        sizes = Counter(map(tuple, inputs.sizes.tolist()))
+        about["sizes"] = {f"{w}x{h}": n for (w, h), n in sizes.most_common(5)}
+        about["size_count"] = len(sizes)
+    else:
+        about["modes"] = {"L" if inputs.ndim == 3 or inputs.shape[3] == 1 else "RGB": len(inputs)}
+        about["sizes"], about["size_count"] = {f"{inputs.shape[2]}x{inputs.shape[1]}": len(inputs)}, 1
+    shape = (
+        f"of {next(iter(about['sizes']))} (width x height)" if about["size_count"] == 1 else f"of {about['size_count']:,} sizes"
+    )
+    colours = {"L": "grey", "RGB": "in colour"}
+    about["text"] = f"{len(examples):,} pictures {shape}, {' and '.join(colours[m] for m in about['modes'])}"
+    if targets is not None:
+        flat = [t for ts in targets for t in ts] if isinstance(targets, list) else np.asarray(targets).ravel().tolist()
+        about["class_counts"] = {str(k): n for k, n in sorted(Counter(flat).items(), key=lambda kv: str(kv[0]))}
+    return about
+
+
+# -- a CSV of names ----------------------------------------------------------------------------------------------------------
+
+
+def _from_csv(path: Path, target: Any, labelled: bool, options: dict) -> Examples:
+    table = read_names(path, ENDINGS, "pictures")
+    findings = list(table.findings)
+    targets, parts, groups = (None, None, None)
+    if labelled or target is not None:
+        targets, parts, groups = labels_in(table.columns, target, path, findings)
+    pictures, good, more = Pictures.look(table.files, **options)
+    names = [f.name for f in table.files]
+    return _examples(pictures, targets, names, good, [*findings, *more], parts, groups)
+
+
+def labels_in(
+    columns: dict[str, list[str]],
+    target: Any,
+    path: Path,
+    findings: list[Finding],
+    usual: Sequence[str] = LABEL_COLUMNS,
+    several: bool = True,
+) -> tuple[Any, np.ndarray | None, np.ndarray | None]:
+    """``(targets, parts, groups)`` from the columns beside the names; several columns of 0 and 1 are several labels."""
+    rest = dict(columns)
+    parts = groups = None
+    lower = {name.strip().lower(): name for name in rest}
+    if (name := next((lower[n] for n in PART_COLUMNS if n in lower), None)) and name != target:
+        values = [v.strip().lower() for v in rest[name]]
+        if set(values) <= set(PARTS) and "train" in {PARTS[v] for v in values}:
+            parts = np.array([PARTS[v] for v in values])
+            findings.append(Finding(f"the column {name!r} says the parts: {dict(Counter(parts.tolist()))}", where=str(path)))
+            del rest[name]
+    if (name := next((lower[n] for n in GROUP_COLUMNS if n in lower and lower[n] in rest), None)) and name != target:
+        groups = np.array(rest.pop(name))
+        findings.append(Finding(f"the column {name!r} says what belongs together", where=str(path)))
+    wanted = [target] if isinstance(target, str) else list(target) if target is not None else None
+    if wanted is None:
+        named = [lower[n] for n in usual if n in lower and lower[n] in rest]
+        flags = [n for n, cells in rest.items() if set(cells) <= {"0", "1"}]
+        wanted = list(rest) if len(rest) == 1 else named[:1] if named else flags if len(flags) > 1 else None
+    if not wanted or not set(wanted) <= set(columns):
+        import difflib
+
+        asked = ", ".join(map(repr, wanted or []))
+        near = difflib.get_close_matches((wanted or [""])[0], list(columns), 1)
+        raise ValueError(
+            f"{path} has {'no column ' + asked if asked else 'several columns that could be the labels'}"
+            f"{f': did you mean {near[0]!r}?' if near else ''} (columns: {', '.join(columns)}): say which by target="
+        )
+    if len(wanted) > 1:
+        cells = zip(*(columns[n] for n in wanted), strict=True)
+        return (
+            [tuple(n for n, c in zip(wanted, row, strict=True) if c.strip() in ("1", "1.0", "True", "true")) for row in cells],
+            parts,
+            groups,
+        )
+    values = [v.strip() for v in columns[wanted[0]]]
+    empty = [i for i, v in enumerate(values) if not v]
+    separator = next((s for s in ";|" if several and any(s in v for v in values)), None)
+    if separator:
+        findings.append(Finding(f"cells of {wanted[0]!r} hold several labels, between {separator!r}", where=str(path)))
+        return [tuple(w.strip() for w in v.split(separator) if w.strip()) for v in values], parts, groups
+    if empty:
+        raise BadFile(f"{path} has {len(empty):,} rows without a value in {wanted[0]!r} (the first is row {empty[0] + 2})")
+    return np.array(values), parts, groups
+
+
+# -- arrays ------------------------------------------------------------------------------------------------------------------
+
+
+def _from_parts(source: tuple) -> Examples:
+    """``((x, y), (x_test, y_test))``, or three such: training, validation, test."""
+    which = ["train", "test"] if len(source) == 2 else ["train", "validation", "test"]
+    arrays = [as_pictures(np.asarray(x)) for x, _ in source]
+    shapes = {a.shape[1:] for a in arrays}
+    if len(shapes) > 1:
+        raise ValueError(f"the parts hold pictures of several shapes ({', '.join(map(str, sorted(shapes)))}): give them one")
+    targets = [
+        _matching(np.asarray(y).reshape(len(y), -1)[:, 0], len(x), part) for (x, y), part in zip(source, which, strict=True)
+    ]
+    parts = np.repeat(which, [len(a) for a in arrays])
+    return _array_examples(np.concatenate(arrays), np.concatenate(targets), parts)
+
+
+def _from_array(array: np.ndarray, labels: Any, labelled: bool) -> Examples:
+    array = as_pictures(array)
+    if labelled and labels is None:
+        raise ValueError(f"{len(array):,} pictures came without labels: give them as labels=, or as (x, y)")
+    targets = None
+    if labels is not None:
+        labels = np.asarray(labels) if not isinstance(labels, list) or np.ndim(labels[0]) == 0 else labels
+        if isinstance(labels, np.ndarray) and labels.ndim == 2 and labels.shape[1] == 1:
+            labels = labels[:, 0]
+        if isinstance(labels, np.ndarray) and labels.ndim == 2:  # one column a label
+            labels = [tuple(str(i) for i in np.flatnonzero(row)) for row in labels]
+        targets = _matching(labels, len(array), "the array")
+    return _array_examples(array, targets, None)
+
+
+def as_pictures(array: np.ndarray) -> np.ndarray:
+    if array.ndim == 2:  # rows of pixels, if they are squares
+        side = round(array.shape[1] ** 0.5)
+        if side > 1 and side * side == array.shape[1]:
+            array = array.reshape(-1, side, side)
+    if array.ndim == 4 and array.shape[3] not in (1, 3, 4) and array.shape[1] in (1, 3):
+        array = np.moveaxis(array, 1, -1)  # channels first, as PyTorch has them
+    if array.ndim not in (3, 4) or (array.ndim == 4 and array.shape[3] not in (1, 3, 4)) or array.dtype.kind not in "uifb":
+        raise ValueError(
+            f"pictures must be an array (picture, height, width), or (picture, height, width, colours) with 1, 3 or 4 colours, "
+            f"got {describe(array)}"
+        )
+    if not len(array):
+        raise ValueError(f"the array of pictures is empty: {describe(array)}")
+    return array[..., 0] if array.ndim == 4 and array.shape[3] == 1 else array[..., :3] if array.ndim == 4 else array
+
+
+def _array_examples(x: np.ndarray, targets: Any, parts: Any) -> Examples:
+    return _examples(x, targets, [f"picture {i}" for i in range(len(x))], None, [], parts)
+
+
+def _from_list(source: Sequence[Any], labels: Any, labelled: bool, options: dict) -> Examples:
+    if labelled and labels is None:
+        raise ValueError(f"{len(source):,} pictures came without labels: give them as labels=")
+    items = [as_item(value, i) for i, value in enumerate(source)]
+    targets = None if labels is None else _matching(labels, len(items), "the list")
+    pictures, good, findings = Pictures.look(items, **options)
+    names = [item.name if isinstance(item, File) else f"picture {i}" for i, item in enumerate(items)]
+    return _examples(pictures, targets, names, good, findings, None)
+
+
+def as_item(value: Any, number: int = 0) -> Any:
+    """A file, or an array of uint8, from a path, a Pillow image or an array."""
+    from .pictures import as_image
+
+    if isinstance(value, File):
+        return value
+    if isinstance(value, (str, os.PathLike)):
+        if not Path(value).is_file():
+            raise FileNotFoundError(f"there is no file {os.fspath(value)}")
+        return File(os.fspath(value))
+    return np.asarray(as_image(value, f"picture {number}"))
+
+
+def _from_numpy(path: Path, labels: Any, labelled: bool) -> Examples:
+    try:
+        if path.stat().st_size > memory_share(2):
+            raise BadFile(f"{path} is larger than half of the memory: give a folder of pictures, which is read in parts")
+        loaded = np.load(path, allow_pickle=False)
+        found = {"x": loaded} if isinstance(loaded, np.ndarray) else {name: loaded[name] for name in loaded.files}
+    except BadFile:
+        raise
+    except Exception as error:  # numpy's readers raise all kinds
+        raise BadFile(f"{path} holds no plain numpy arrays: {error}") from None
+    pick = lambda *names: next((found[n] for n in names if n in found), None)  # noqa: E731
+    train = (pick("x_train", "train_images", "train_x"), pick("y_train", "train_labels", "train_y"))
+    if train[0] is not None and train[1] is not None:
+        parts = [train]
+        held = (pick("x_val", "val_images", "x_valid"), pick("y_val", "val_labels", "y_valid"))
+        test = (pick("x_test", "test_images", "test_x"), pick("y_test", "test_labels", "test_y"))
+        parts += [p for p in (held, test) if p[0] is not None and p[1] is not None]
+        names = pick("classes", "class_names", "label_names", "labels")
+        if names is not None and names.dtype.kind == "U" and names.ndim == 1:
+            parts = [(x, names[np.asarray(y).ravel().astype(int)]) for x, y in parts]
+        return _from_parts(tuple(parts)) if len(parts) > 1 else _from_array(np.asarray(train[0]), parts[0][1], labelled)
+    x, y = pick("x", "images", "X", "data", "arr_0"), pick("y", "labels", "targets", "arr_1")
+    if x is None:
+        raise BadFile(f"{path} holds {', '.join(found)}: name the arrays x and y, or x_train, y_train, x_test, y_test")
+    return _from_array(x, labels if labels is not None else y, labelled)
+
+
+def _from_idx(pairs: list, labels: Any, labelled: bool, source: Path) -> Examples:
+    if len(pairs) > 1 and labelled and not (all(p.part for p in pairs) and all(p.labels for p in pairs)):
+        seen = ", ".join(p.pictures.name for p in pairs)
+        raise ValueError(f"{source} holds several IDX files of pictures ({seen}), not all with labels and the name of a part")
+    if labelled and labels is None and pairs[0].labels is None:
+        raise ValueError(f"{pairs[0].pictures} has no file of labels beside it: give them as labels=")
+    loaded = []
+    for pair in pairs:
+        x = as_pictures(read_idx(pair.pictures))
+        y = read_idx(pair.labels) if pair.labels is not None else None
+        if y is not None and len(y) != len(x):
+            raise BadFile(f"{pair.pictures} holds {len(x):,} pictures, but {pair.labels} {len(y):,} labels")
+        loaded.append((x, y))
+    x = np.concatenate([a for a, _ in loaded])
+    y = labels if labels is not None else None if pairs[0].labels is None else np.concatenate([b for _, b in loaded])
+    parts = np.repeat([p.part for p in pairs], [len(a) for a, _ in loaded]) if len(pairs) > 1 else None
+    targets = None if y is None else _matching(y, len(x), source)
+    examples = _array_examples(x, targets, parts)
+    examples.names = [f"{p.pictures.name}:{i}" for p, (a, _) in zip(pairs, loaded, strict=True) for i in range(len(a))]
+    return examples

@@ -1,0 +1,118 @@
+"""Tables with a column of times as examples: each a window of the past, and what came after it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ...core.errors import unknown
+from ..examples import Examples
+from ..tables import columns as types_of
+from ..tables.column import Table
+from ..tables.read import read_table
+from .series import Series, Windows, as_series
+
+__all__ = ["read", "usual_history", "usual_horizon"]
+
+HORIZONS = {"hour": 24, "day": 7, "business day": 5, "week": 8, "month": 12, "quarter": 4, "year": 3}
+
+
+def read(
+    source: Any,
+    target: str | int | Sequence[str | int] | None = None,
+    *,
+    time: str | None = None,
+    horizon: int | None = None,
+    history: int | None = None,
+    variables: Sequence[str] | None = None,
+    types: Mapping[str, str] | None = None,
+    **options: Any,
+) -> Examples:
+    """Windows of a series: ``history`` values of all variables, and ``horizon`` values of the targets after them.
+
+    ``target`` names the column(s) to foresee (without it, the only column of numbers, or the last), ``time`` that of the times
+    (without it, the first one with dates). Other columns of numbers, or those in ``variables``, help. Rows out of order are
+    sorted, repeated times dropped, missing times and values filled with those before: each is reported. ``options`` are those
+    of `read_csv`.
+
+    Targets are float64 (window, horizon, target).
+    Raises: ValueError for times that are not regular, for too few values, for a target that is not there.
+
+    >>> table = {"day": [f"2020-01-{d:02d}" for d in range(1, 31)], "sales": [float(d % 7) for d in range(30)]}
+    >>> examples = read(table, "sales", horizon=3, history=7)
+    >>> len(examples), examples.targets.shape
+    (21, (21, 3, 1))
+    """
+    if isinstance(source, (str, os.PathLike)):
+        options.setdefault("memory", 1 << 40)  # a sample of its rows would be no series
+    table, found = read_table(source, **options)
+    kinds = types_of.kinds(table, types)
+    targets = target_columns(table, kinds, target, time)
+    series, more = as_series(table, kinds, targets, time, None if variables is None else list(variables))
+    found += more
+    horizon = usual_horizon(series) if horizon is None else _whole("horizon", horizon)
+    history = usual_history(series, horizon) if history is None else _whole("history", history)
+    count = len(series) - history - horizon + 1
+    if count < 10:
+        raise ValueError(
+            f"{table.file or 'the table'} has {len(series):,} values: too few for windows of {history} known and {horizon} "
+            f"unknown ones (at least {history + horizon + 9}); give more, or a smaller history= or horizon="
+        )
+    ends = np.arange(history, history + count)
+    windows = Windows(series, ends, history, horizon)
+    first, last = (series.step.text(series.times[i]) for i in (0, -1))
+    facts = {
+        "rows": len(series),
+        "columns": len(series.names),
+        "types": types_of.describe(kinds, table),
+        "step": str(series.step),
+        "horizon": horizon,
+        "history": history,
+        "target": {"names": targets, "kind": "quantity"},
+        "text": f"{len(series):,} values, one each {series.step}, {first} to {last}; {count:,} windows",
+        "file": table.file,
+    }
+    return Examples("series", windows, windows.future(), windows.places(), facts, found, times=series.times[ends - 1])
+
+
+def _whole(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise ValueError(f"{name}={value!r}: give a whole number from 1 up")
+    return int(value)
+
+
+def target_columns(table: Table, kinds: Mapping[str, types_of.Kind], target: Any, time: str | None) -> list[str]:
+    """The names of the targets."""
+    numbers = [n for n, k in kinds.items() if k.type in ("number", "boolean") and n != time]
+    if not numbers and target is None:
+        raise ValueError(f"{table.file or 'the table'} has no column of numbers to foresee: {', '.join(table.columns)}")
+    if target is None:
+        return [numbers[-1]]
+    several = [target] if isinstance(target, (str, int)) else list(target)
+    names = list(table.columns)
+    chosen = []
+    for each in several:
+        if isinstance(each, int) and not isinstance(each, bool) and -len(names) <= each < len(names):
+            each = names[each]
+        if each not in table:
+            raise unknown(f"target column of {table.file or 'the table'}", each, names)
+        if each not in numbers and (kinds[str(each)].type != "identifier" or table[str(each)].numbers is None):
+            example = table[str(each)].as_levels().levels[:1]
+            raise ValueError(f"the target column {each!r} is a {kinds[str(each)].type}, such as {example!r}; expected numbers")
+        chosen.append(str(each))
+    return chosen
+
+
+def usual_horizon(series: Series) -> int:
+    """A day of hours, a week of days, a year of months; else a tenth, at most 24."""
+    return min(HORIZONS.get(str(series.step), 24), max(1, len(series) // 10))
+
+
+def usual_history(series: Series, horizon: int) -> int:
+    """Twice the horizon or the longest short period (a day, a week, a year), a quarter of the series at most."""
+    periods = [p for p in series.step.periods() if p <= 200 and 4 * p <= len(series)]
+    wanted = max(2 * horizon, *(2 * p for p in periods), 8) if periods else max(2 * horizon, 24)
+    return int(max(1, min(wanted, 336, len(series) // 4)))
