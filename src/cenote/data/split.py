@@ -298,11 +298,11 @@ def fingerprints(inputs: Any) -> np.ndarray | None:
         return inputs.fingerprints()
     if isinstance(inputs, np.ndarray) and inputs.dtype.kind in "biufU" and inputs.ndim > 1 and inputs.nbytes < 1 << 30:
         data = np.ascontiguousarray(inputs).reshape(len(inputs), -1)
-        return np.array([_hash(row.tobytes()) for row in data], np.uint64)
+        return np.array([row_hash(row.tobytes()) for row in data], np.uint64)
     if isinstance(inputs, (list, tuple)) and inputs and all(isinstance(text, str) for text in inputs):
-        return np.array([_hash(text.strip().encode("utf-8", "surrogatepass")) for text in inputs], np.uint64)
+        return np.array([row_hash(text.strip().encode("utf-8", "surrogatepass")) for text in inputs], np.uint64)
     return None
 
 
-def _hash(data: bytes) -> int:
+def row_hash(data: bytes) -> int:
     return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")

@@ -50,7 +50,7 @@ class Builtin:
 
 def builtin(source: Any) -> Builtin | None:
     """The built-in data set of this name; ``fashion-mnist`` is understood, and a file of the name goes before."""
-    if not isinstance(source, str) or Path(source).exists():
+    if not isinstance(source, str) or len(source) > 100 or Path(source).exists():  # a long text is no name
         return None
     plain = source.lower().replace("-", "_")
     return Builtin(plain) if plain in NAMES else None

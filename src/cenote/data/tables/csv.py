@@ -95,7 +95,7 @@ def read_csv(
     if path.stat().st_size == 0:
         raise BadFile(f"{path} is empty (0 bytes): nothing to read")
     found: list[Finding] = []
-    shape = _sniff(path, delimiter, header, encoding, found)
+    shape = sniff(path, delimiter, header, encoding, found)
     as_texts = {shape.names.index(name) for name in texts if name in shape.names}
     if rows is None and path.stat().st_size >= LARGE and encoding.lower() in ("utf-8", "utf8") and ragged == "error":
         numbers = [i not in as_texts and _numeric(column) for i, column in enumerate(_first_columns(path, shape, encoding))]
@@ -126,7 +126,7 @@ class Seen:
     bytes = lines = 0
 
 
-def _lines(path: Path, encoding: str, seen: Seen | None = None) -> Iterator[str]:
+def decoded_lines(path: Path, encoding: str, seen: Seen | None = None) -> Iterator[str]:
     """The lines of a file, decoded block by block; an undecodable byte is named with its row."""
     try:
         with open(path, "rb") as raw:
@@ -231,8 +231,8 @@ def _records(path: Path, lines: Iterator[str], delimiter: str, quoting: int) -> 
 # -- delimiter, quoting, header --------------------------------------------------------------------------------------------
 
 
-def _sniff(path: Path, delimiter: str | None, header: bool | None, encoding: str, found: list[Finding]) -> Shape:
-    lines = list(itertools.islice(_lines(path, encoding), 2 * SNIFFED))
+def sniff(path: Path, delimiter: str | None, header: bool | None, encoding: str, found: list[Finding]) -> Shape:
+    lines = list(itertools.islice(decoded_lines(path, encoding), 2 * SNIFFED))
     best: tuple[Any, str, int, list[list[str]]] | None = None
     tab_first = path.name.lower().removesuffix(".gz").endswith((".tsv", ".tab"))
     for candidate in [delimiter] if delimiter else DELIMITERS:
@@ -327,7 +327,8 @@ _DATE = re.compile(r"\d{4}[-/.]\d{1,2}([-/.]\d{1,2})?([ T].*)?$|\d{1,2}[-/.]\d{1
 
 def _first_columns(path: Path, shape: Shape, encoding: str) -> list[tuple[str, ...]]:
     """The cells of the first rows, by column; nothing if rows differ in length, or cells begin with a space and a quote."""
-    records = itertools.islice(_records(path, _lines(path, encoding), shape.delimiter, shape.quoting), int(shape.header), 5000)
+    lines = decoded_lines(path, encoding)
+    records = itertools.islice(_records(path, lines, shape.delimiter, shape.quoting), int(shape.header), 5000)
     rows = [record for _, record in records]
     if any(len(row) != len(shape.names) for row in rows):
         return []
@@ -386,7 +387,7 @@ class _Reading:
 
     def run(self, found: list[Finding]) -> Table:
         width = len(self.shape.names)
-        records = _records(self.path, _lines(self.path, self.encoding, self.place), self.shape.delimiter, self.shape.quoting)
+        records = _records(self.path, decoded_lines(self.path, self.encoding, self.place), self.shape.delimiter, self.shape.quoting)
         if self.shape.header:
             next(records)
         if self.limit is not None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from ...files import BadFile
 from ...progress import track
-from ..tables.csv import _lines as decoded_lines
+from ..tables.csv import decoded_lines
 from .tokenize import IDEOGRAPHS
 
 __all__ = ["Texts", "free_text", "head", "lines", "plain_name", "table_suffix"]
@@ -36,9 +36,9 @@ class Texts(list):
 
     def fingerprints(self) -> np.ndarray:
         """A number for each text, (rows,) uint64: equal for texts that are nearly the same."""
-        from ..split import _hash
+        from ..split import row_hash
 
-        return np.array([_hash(essence(t).encode("utf-8", "surrogatepass")) for t in self], np.uint64)
+        return np.array([row_hash(essence(t).encode("utf-8", "surrogatepass")) for t in self], np.uint64)
 
 
 def essence(text: str) -> str:

@@ -98,9 +98,9 @@ def _table_head(path: Path) -> dict[str, list] | None:
         first = head(path)
     except (ValueError, OSError):
         return None
-    from ..tables.csv import _sniff
+    from ..tables.csv import sniff
 
-    shape = _sniff(path, None, None, "utf-8", [])
+    shape = sniff(path, None, None, "utf-8", [])
     rows = list(csv.reader(first[shape.header :], delimiter=shape.delimiter, quoting=shape.quoting))  # type: ignore[arg-type]
     rows = [r for r in rows if len(r) == len(shape.names)]
     return {name: list(cells) for name, cells in zip(shape.names, zip(*rows, strict=True), strict=True)} if rows else None
