@@ -148,3 +148,17 @@ def test_a_model_is_fitted_on_them():
     model.optimizer.learning_rate = 0.1
     history = model.fit(batches, epochs=30, verbose=0)
     assert history.history["loss"][-1] < 0.05
+
+
+def test_a_run_over_batches_takes_each_pass_in_its_own_order_and_can_go_on_in_the_middle():
+    from cenote.data import as_feed
+
+    def load(items):
+        return np.array(items, np.float32)[:, None]
+
+    batches = Batches(load, list(range(10)), np.arange(10), batch_size=4, shuffle=True, seed=3, workers=0)
+    feed = as_feed(batches)
+    feed.example()  # building looks at a batch, which must not move the order on
+    first, second = ([b["y"].tolist() for b in feed.open(epoch, 0)] for epoch in (0, 1))
+    assert first == [y.tolist() for _, y in batches.open_epoch(0)] and first != second
+    assert [b["y"].tolist() for b in feed.open(1, 1)] == second[1:]

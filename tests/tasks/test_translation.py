@@ -83,7 +83,7 @@ def test_batches_hold_each_pair_once_and_few_shapes():
     for i, row in enumerate(rows):
         side[i, : len(row)] = row + 10 * i
     passes = Pairs(side, side, [4, 8])(2, 0)
-    first, second = list(passes), list(passes)
+    first, second = list(passes.open_epoch(0)), list(passes.open_epoch(1))
     assert {x["source"].shape for x, _ in first} == {(2, 4), (2, 8)} and len(first) == len(passes) == 4
     seen = sorted(int(r[0]) for _, y in first for r in y if r[0])
     assert seen == sorted(side[:, 0].tolist())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -325,7 +326,7 @@ class _Passes:
     """The batches of one pass after another, each in another order; without a seed in the order of the examples."""
 
     def __init__(self, pairs: Pairs, size: int, seed: int | None) -> None:
-        self.pairs, self.size, self.seed, self.passed = pairs, size, seed, 0
+        self.pairs, self.size, self.seed = pairs, size, seed
         filled = np.maximum(*((side != PAD).sum(1) for side in (pairs.source, pairs.target)))
         self.group = np.searchsorted(pairs.lengths, filled)
 
@@ -336,14 +337,20 @@ class _Passes:
         return -(-len(self.pairs) // self.size)
 
     def __iter__(self) -> Iterator[tuple[Any, Any]]:
+        return self.open_epoch(0)
+
+    def open_epoch(self, epoch: int, skip: int = 0) -> Iterator[tuple[Any, Any]]:
+        """The batches of a pass from number ``skip`` on; with a seed their order is a function of it and of ``epoch``."""
+        return itertools.islice(self._batches(epoch), skip, None)
+
+    def _batches(self, epoch: int) -> Iterator[tuple[Any, Any]]:
         longest = self.pairs.lengths[-1]
         if self.seed is None:
             for begin in range(0, len(self.pairs), self.size):
                 rows = np.arange(begin, min(begin + self.size, len(self.pairs)))
                 yield self.pairs.batch(rows, longest, len(rows) if begin else min(self.size, len(self.pairs)))
             return
-        draw = np.random.Generator(np.random.Philox([self.seed, self.passed]))
-        self.passed += 1
+        draw = np.random.Generator(np.random.Philox([self.seed, epoch]))
         work: list[tuple[np.ndarray, int]] = []
         for group, length in enumerate(self.pairs.lengths):
             rows = draw.permutation(np.flatnonzero(self.group == group))

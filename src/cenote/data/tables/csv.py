@@ -387,7 +387,8 @@ class _Reading:
 
     def run(self, found: list[Finding]) -> Table:
         width = len(self.shape.names)
-        records = _records(self.path, decoded_lines(self.path, self.encoding, self.place), self.shape.delimiter, self.shape.quoting)
+        lines = decoded_lines(self.path, self.encoding, self.place)
+        records = _records(self.path, lines, self.shape.delimiter, self.shape.quoting)
         if self.shape.header:
             next(records)
         if self.limit is not None:
