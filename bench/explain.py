@@ -2,17 +2,20 @@
 
     python bench/explain.py                                    # all workloads, every library that is installed here
     python bench/explain.py ig_mlp deepshap --rounds 9
-    python bench/explain.py --python captum=/other/venv/bin/python shap=/other/venv/bin/python lime=/other/venv/bin/python
+    python bench/explain.py --python captum=/venv/bin/python shap=/venv/bin/python lime=/venv/bin/python
 
 Each library runs in a process of its own for each workload, with the same weights and inputs (explain_peers/work.py). The first
-call, in a fresh process, is reported as "cold" (compilation included; importing is apart); then come rounds that go through
-the processes in turn, in reversed order every other round. "memory" is the most memory that the process took above what it
-had before its first call, over all rounds. The answers are compared: of exact methods they must agree to 0.1 % of the largest
+call, in a fresh process, is reported as "cold": compilation is included, and Cenote's store of compiled programs on disk, which
+later processes would use, is left aside; importing is apart. Then come rounds that go through the processes in turn, in
+reversed order every other round. "memory" is the most memory that the process took above what it had before its first call,
+over all rounds. captum-tuned is captum with internal_batch_size or perturbations_per_eval set: by default it takes all nodes of
+all rows together, or one window at a time. The answers are compared: of exact methods they must agree to 0.1 % of the largest
 value, of methods that draw samples to 30 %; a run in which they do not ends with an error.
 """
 
 import argparse
 import base64
+import contextlib
 import importlib
 import json
 import os
@@ -20,6 +23,7 @@ import platform
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from datetime import date
 from pathlib import Path
@@ -76,8 +80,10 @@ class Peer:
     def __init__(self, name: str, workload: str, python: str) -> None:
         self.name, self.seconds = name, []
         command = [python, __file__, "--worker", name, workload]
+        env = {**os.environ, "CENOTE_COMPILATION_CACHE": "0"}  # cold is cold
+        self.errors = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115 - no pipe: progress bars could fill it
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace"
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, text=True, errors="replace", env=env
         )
 
     def hear(self) -> object:
@@ -89,12 +95,15 @@ class Peer:
         raise RuntimeError(self.trouble())
 
     def ask(self, word: str) -> object:
-        self.process.stdin.write(word + "\n")
-        self.process.stdin.flush()
+        with contextlib.suppress(BrokenPipeError):  # it has ended: hearing it tells why
+            self.process.stdin.write(word + "\n")
+            self.process.stdin.flush()
         return self.hear()
 
     def trouble(self) -> str:
-        said = self.process.communicate()[1].strip().splitlines()
+        self.process.wait()
+        self.errors.seek(0)
+        said = self.errors.read().strip().splitlines()
         return said[-1] if said else "it ended without an answer"
 
 
@@ -151,7 +160,7 @@ def table(name: str, work: Work, found: dict[str, dict], missing: list[str]) -> 
     for peer, f in found.items():
 
         def against(what: str, f: dict = f) -> str:
-            return f"{f[what] / max(ours[what], 1e-3):.2f}" if ours else "-"
+            return f"{f[what] / max(ours[what], 1e-6):.2f}" if ours else "-"
 
         off = "" if peer == "cenote" else f"{f['off']:.1e}"
         off += "" if peer == "cenote" or f["off"] <= work.near else " (TOO MUCH)"

@@ -178,7 +178,7 @@ def reviews(stored, data_folder):
 
 def test_reviews_top_characters_count_more_than_by_other_defaults(reviews, stored):
     found = explain.explain(reviews.ask, reviews.texts)
-    assert found.kind == "text" and found.gap.max() < 1e-4
+    assert found.kind == "text" and found.gap is not None and found.gap.max() < 1e-4
     fall, wrong = reviews.scores(reviews.by_place(found))
     chance = np.mean([reviews.scores(order)[0] for order in reviews.orders])
     assert fall > 5 * chance and wrong < 0.3
@@ -225,8 +225,8 @@ def watermarked(data_folder):
     x[y == 1] = planted(x[y == 1], 0)[0]
     parts = [layers.Conv2D(8, 4, strides=2, activation="relu"), layers.Conv2D(8, 3, padding="same", activation="relu")]
     model = Sequential([*parts, layers.GlobalMaxPooling2D(), layers.Dense(2, "softmax")])
-    model.compile(optimizers.Adam(0.005), "sparse_categorical_crossentropy", ["accuracy"])
-    model.fit(x, y, epochs=60, batch_size=32, verbose=0)
+    model.compile(optimizers.Adam(0.01), "sparse_categorical_crossentropy", ["accuracy"])
+    model.fit(x, y, epochs=60, batch_size=20, verbose=0)
     clean, kinds = photos(data_folder, "val")
     marked, where = planted(clean, 1)
     return model, clean, marked, where, kinds

@@ -16,8 +16,9 @@ from ..core.errors import unknown
 from ..data.arrays import count_examples, take_rows
 from ..progress import track
 from .method import METHODS
-from .question import Question, Subject, ask
+from .question import Question, ask
 from .result import Explanation
+from .subject import Subject
 
 __all__ = ["Check", "check"]
 
@@ -204,17 +205,34 @@ class _Trial:
         self.features = sum(self.sizes)
         self.count = question.count
         self.output = question.ask(question.x)
-        whole = self.without(np.ones((self.count, 1, self.features), bool))[:, 0]
+        self.moved = np.abs(self.flat([np.asarray(a, np.float64) - b for a, b in zip(self.leaves, self.base, strict=True)]))
+        nothing = np.ones((self.count, 1, self.features), bool)
+        if not np.all(np.isfinite(self.without(nothing))):  # such as the mean over no words: one is left
+            nothing[np.arange(self.count), 0, self.moved.argmax(1)] = False
+        whole = self.without(nothing)[:, 0]
         self.span = np.maximum(np.abs(self.output - whole), 1e-12)
         draw = np.random.RandomState(seed)
         self.orders = np.stack([[draw.permutation(self.features) for _ in range(self.count)] for _ in range(CHANCE_ORDERS)])
         self.chance = np.mean([self.curve(order) for order in self.orders], axis=0)
         self.gone = draw.rand(self.count, 64, self.features) < draw.rand(self.count, 64, 1)
         self.fell = self.output[:, None] - self.without(self.gone)
-        planted = max(1, min(round(PLANTED * self.features), 64))
-        self.spots = draw.permutation(self.features)[:planted]
-        self.signs = draw.choice([-1.0, 1.0], planted)
+        known = np.isfinite(self.fell)
+        self.gone, self.fell = self.gone & known[..., None], np.where(known, self.fell, 0.0)
+        self.spots, self.signs = self.places(draw)
         self.planted = _with_planted(self)  # one for all methods, and so compiled once
+
+    def places(self, draw: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
+        """Where something is planted, and whether it adds or takes: features, or squares of a picture as large as a window."""
+        planted = max(1, min(round(PLANTED * self.features), 64))
+        if len(self.leaves) != 1 or self.leaves[0].ndim != 4:
+            return draw.permutation(self.features)[:planted], draw.choice([-1.0, 1.0], planted)
+        height, width = self.shapes[0]
+        down, across = max(height // 8, 1), max(width // 8, 1)
+        cells = [(i, j) for i in range(0, height - down + 1, down) for j in range(0, width - across + 1, across)]
+        pick = draw.permutation(len(cells))[: max(1, planted // (down * across))]
+        number = np.arange(self.features).reshape(height, width)
+        squares = [number[i : i + down, j : j + across].ravel() for i, j in np.array(cells)[pick]]
+        return np.concatenate(squares), np.repeat(draw.choice([-1.0, 1.0], len(squares)), down * across)
 
     def flat(self, values: Any) -> np.ndarray:
         """(rows, features) of values in the form of the input."""
@@ -246,7 +264,7 @@ class _Trial:
         """(rows, 2): the mean output while the features go in this order, and while they come back in it."""
         rank = np.argsort(order, axis=1)[:, None, :]
         counts = np.round(FRACTIONS * self.features)[None, :, None]
-        return np.stack([self.without(rank < counts).mean(1), self.without(rank >= counts).mean(1)], axis=1)
+        return np.stack([np.nanmean(self.without(gone), axis=1) for gone in (rank < counts, rank >= counts)], axis=1)
 
 
 def _scores(trial: _Trial, method: Callable[..., Explanation], shared: dict[str, Any]) -> dict[str, float]:
@@ -268,7 +286,8 @@ def _scores(trial: _Trial, method: Callable[..., Explanation], shared: dict[str,
             scores["planted"] = _planted(trial, method, shared)
     if question.subject.model is not None:
         other = trial.flat(method(_randomised(question.subject, trial.seed), question.x, **shared).values)
-        both = [_rank_correlation(a, b) for a, b in zip(plain, other, strict=True)]
+        # What is as in the baseline, such as padding, has nothing to explain under any weights.
+        both = [_rank_correlation(a[m], b[m]) for a, b, m in zip(plain, other, trial.moved > 0, strict=True)]
         scores["randomised"] = float(np.mean(both))
     return scores
 
@@ -290,11 +309,10 @@ def _sensitivity(trial: _Trial, method: Callable, shared: dict[str, Any], plain:
 def _planted(trial: _Trial, method: Callable, shared: dict[str, Any]) -> float:
     """Add to the function a strong effect at a few features, and see whether they come out on top."""
     found = np.abs(trial.flat(method(trial.planted, trial.question.x, **shared).values))
-    moved = np.abs(trial.flat([np.asarray(a, np.float64) - b for a, b in zip(trial.leaves, trial.base, strict=True)]))
     chosen = np.zeros(trial.features, bool)
     chosen[trial.spots] = True
-    areas, usual = [], moved.mean(0) + 1e-12
-    for values, way in zip(found, moved, strict=True):
+    areas, usual = [], trial.moved.mean(0) + 1e-12
+    for values, way in zip(found, trial.moved, strict=True):
         here = chosen & (way > 0.25 * usual)  # a feature that stands near the baseline has hardly anything to explain
         if here.any() and (~chosen).any():
             areas.append(_area(values[here], values[~chosen]))
@@ -338,10 +356,12 @@ def _randomised(subject: Subject, seed: int) -> Subject:
 
 
 def _rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
-    ranks = [np.argsort(np.argsort(v, kind="stable"), kind="stable").astype(float) for v in (a, b)]
-    if ranks[0].size < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
+    from scipy.stats import rankdata  # slow to import
+
+    if a.size < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return 0.0
-    return float(np.corrcoef(ranks[0], ranks[1])[0, 1])
+    # Equal values share a rank: where they stand must not make them alike.
+    return float(np.corrcoef(rankdata(a), rankdata(b))[0, 1])
 
 
 def _area(found: np.ndarray, others: np.ndarray) -> float:

@@ -29,6 +29,8 @@ def looked_up(function: Callable[[Any], Any], x: Any) -> list[bool]:
     [True, False]
     """
     leaves, structure = jax.tree.flatten(spec_of(x))
+    if not any(jnp.issubdtype(leaf.dtype, jnp.integer) for leaf in leaves):  # most inputs: nothing to trace
+        return [False] * len(leaves)
     closed = jax.make_jaxpr(lambda *leaves: function(structure.unflatten(leaves)))(*leaves)
     result = []
     for number, leaf in enumerate(leaves):
