@@ -14,28 +14,37 @@ import pytest  # noqa: E402
 
 collect_ignore_glob = ["parity/make_*.py"]  # they write stored answers, with libraries that tests do not need
 
-# The folders whose tests and examples in docstrings compile thousands of programs that each run once, for microseconds.
+# The folders and files whose tests and examples in docstrings compile thousands of programs that run once, for microseconds.
 SMALL = {"cenote", "core", "interop", "kernels", "layers", "losses", "metrics", "optimizers"}
+SMALL |= {
+    "test_activations",
+    "test_constraints",
+    "test_losses",
+    "test_metrics",
+    "test_model",
+    "test_regularizers",
+    "test_saving",
+}
 
 
 @contextlib.contextmanager
 def quickly(wanted=True):
     import jax
 
-    if wanted:
-        jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    if wanted:
+    jax.config.update("jax_disable_most_optimizations", wanted)
+    try:
+        yield
+    finally:
         jax.config.update("jax_disable_most_optimizations", False)
 
 
 class Programs:
-    """In the folders of small programs, these are made without what makes programs fast, which takes longer than it saves."""
+    """Where programs are small, they are made without what makes programs fast, which takes longer than it saves."""
 
-    @pytest.fixture(scope="module", autouse=True)
-    def made_quickly(self, request):
-        with quickly(request.path.parent.name in SMALL):
-            yield
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item):
+        with quickly(item.path.parent.name in SMALL or item.path.stem in SMALL):
+            return (yield)
 
 
 def pytest_configure(config):

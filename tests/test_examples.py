@@ -26,9 +26,9 @@ SAYS = {
 OFFLINE = {"linear_regression", "graph_feed_fetch", "breast_cancer_logistic"}
 SHORT = {
     "mnist_dropout": {"EPOCHS": "3"},
-    "mnist_cnn": {"EPOCHS": "1", "ROWS": "12000"},
-    "mnist_lstm": {"EPOCHS": "1", "ROWS": "12000"},
-    "mnist_autoencoder": {"EPOCHS": "6", "ROWS": "20000"},
+    "mnist_cnn": {"EPOCHS": "1", "ROWS": "10000"},
+    "mnist_lstm": {"EPOCHS": "1", "ROWS": "6000"},
+    "mnist_autoencoder": {"EPOCHS": "8", "ROWS": "20000"},
 }
 
 

@@ -111,6 +111,7 @@ def test_what_is_not_there_lists_what_is():
         _ = tf.kears
 
 
+@pytest.mark.usefixtures("quick_programs")
 def test_the_same_weights_give_the_same_answers_as_keras():
     """The whole of a small classifier and its training against Keras itself: five steps of Adam from the same start."""
     keras = pytest.importorskip("keras")

@@ -89,3 +89,9 @@ def test_any_function_can_be_checked_and_what_does_not_suit_is_left_out():
     assert any("saliency was left out" in note for note in found.notes)
     with pytest.raises(ValueError, match="did you mean 'saliency'"):
         explain.check(predict, x, ["saliensy"], baseline=0.0)
+
+
+def test_a_tiny_change_is_tiny_for_each_feature_in_its_own_unit():
+    x = (np.random.default_rng(0).normal(size=(8, 2)) * [1, 1000]).astype("float32")
+    found = explain.check(lambda x: jnp.tanh(x[:, 0]) + x[:, 1] / 1000, x, ["deeplift"], background=x)
+    assert found.scores["sensitivity"][0] < 0.1

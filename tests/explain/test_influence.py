@@ -185,6 +185,17 @@ def test_tracin_adds_up_rate_times_dot_product_over_checkpoints(random):
     np.testing.assert_allclose(alone.values[0], (((x @ snapshots[0] - y)[:, None] * x) ** 2).sum(1), rtol=1e-4)
 
 
+def test_several_inputs_may_come_in_a_list():
+    a, b = cn.Input((2,)), cn.Input((3,))
+    model = cn.Model([a, b], layers.Dense(1)(layers.Concatenate()([a, b])))
+    model.compile("sgd", "mse")
+    rows = np.random.default_rng(0).normal(size=(6, 5)).astype("float32")
+    x, y = [rows[:, :2], rows[:, 2:]], np.ones(6, np.float32)
+    missed = np.asarray(model(tuple(x)))[:, 0] - y
+    found = explain.tracin(model, x, y, learning_rates=1.0).values[0]
+    assert np.allclose(found, 4 * missed**2 * ((rows**2).sum(1) + 1), rtol=1e-4)  # |2 miss (x, 1)|^2
+
+
 def test_wrong_labels_are_learnt_by_heart():
     (x, y), _ = cn.datasets.digits.load_data()
     count = len(x) // 10

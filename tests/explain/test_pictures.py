@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from cenote.explain import Curves, Explanation, Importance
-from cenote.explain.pictures import kind_of, maps, page, texts
+from cenote.explain.pictures import kind_of, maps, page, swarm, texts
 
 NAMES = ["Age", "Fare", "Sex", "Cabin"]
 
@@ -99,6 +99,50 @@ def test_a_page_holds_everything_itself(tmp_path, make, language):
     assert not re.search(r'(src|href)="(?!data:)', shown)
     assert {"table": "Fare", "image": "data:image/png", "text": "酒"}[make.__name__] in shown
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_page_of_many_rows_shows_all_of_them_towards_one_class(tmp_path):
+    found = table(8)
+    found.target = np.arange(8) % 2
+    assert "<circle" not in page.write(tmp_path / "a.html", found).read_text("utf-8")  # rows about different outputs
+    found.details["log_odds"] = True
+    turned = page.towards_one(found)
+    assert np.array_equal(turned.values[::2], -found.values[::2]) and np.array_equal(turned.values[1::2], found.values[1::2])
+    shown = page.write(tmp_path / "a.html", found, command="cenote explain <x>").read_text("utf-8")
+    assert shown.count("<circle") == 8 * 4 and "All towards survived." in shown and "cenote explain &lt;x&gt;" in shown
+
+
+def test_sounds_and_series_are_drawn_in_time():
+    x = np.random.RandomState(0).rand(1, 20, 8)
+    sound = Explanation("deepshap", x - 0.5, x, np.ones(1), np.zeros(1, int), kind="audio", details={"seconds": 0.5})
+    assert pixels(sound.plot()).min() < 120
+    assert 'height="8"' in page.one_by_one(sound, page.WORDS["en"])  # pitch upwards, time to the right
+    values, names = np.array([[1.0, -2.0, 0.5, 3.0, 0.25]]), ["a, 2 back", "b, 2 back", "a, 1 back", "b, 1 back", "calendar"]
+    more = {"names": names, "kind": "series", "details": {"history": 2, "variables": ["a", "b"]}}
+    past = Explanation("deeplift", values, np.array([[5.0, 6.0, 7.0, 8.0, np.nan]]), np.ones(1), None, **more)
+    shown = page.one_by_one(past, page.WORDS["zh"])
+    assert shown.count("<polyline") == 2 and shown.count("<rect") == 4 and "calendar" in shown and "nan" not in shown
+    assert swarm.past_of(past, 0)[0].tolist() == [[1.0, -2.0], [0.5, 3.0]]
+
+
+def test_a_photograph_is_smoothed_for_the_eye_and_a_small_picture_is_not():
+    values = np.zeros((100, 100))
+    values[50, 50] = 1.0
+    assert maps.smoothed(values)[50, 52] > 0 and maps.smoothed(values).sum() == pytest.approx(1.0)
+    assert np.array_equal(maps.smoothed(values[:64, :64]), values[:64, :64])
+
+
+def test_reasons_are_in_the_language_of_the_page():
+    found = table()
+    found.reason = "compared with 40 background rows; a reason of its own"
+    assert "与 40 个背景样本比较；a reason of its own" in page.certificate(found, page.WORDS["zh"])
+    assert found.reason in page.certificate(found, page.WORDS["en"])
+
+
+def test_neighbouring_characters_are_one_word_again():
+    found = text()
+    assert ("太差", -1.7) in [(t, round(v, 3)) for t, v in texts.runs(found, 0)]  # and not the weak one behind
+    assert ("fine", 2.0) in texts.runs(found, 1)
 
 
 def test_what_is_not_known_is_named(tmp_path):

@@ -70,6 +70,23 @@ def test_several_inputs_take_a_list_of_baselines_and_keep_their_order():
     assert np.allclose(one.values, [[1, 1, 0]])
 
 
+def test_inputs_by_name_and_training_rows_in_a_list_are_brought_together():
+    b, a = cn.Input((2,), name="b"), cn.Input((2,), name="a")
+    model = cn.Model([b, a], layers.Subtract()([b, a]))
+    first, second = np.ones((1, 2), "float32"), np.full((1, 2), 3, "float32")
+    for given in ({"background": [first, second]}, {"baseline": [first, second]}):
+        found = explain.deeplift(model, {"a": second + 5, "b": first}, target=0, **given)
+        assert found.values["a"].tolist() == [[-5.0, 0.0]] and found.values["b"].tolist() == [[0.0, 0.0]]
+
+
+def test_one_baseline_for_all_rows_however_many_are_in_the_last_batch():
+    found = explain.deeplift(wide, np.ones((5, 3), "float32"), baseline=[0.0, 0.0, 1.0], batch_size=2)
+    three = explain.deeplift(wide, np.ones((7, 3), "float32"), baseline=[0.0, 0.0, 1.0], batch_size=4)  # three are left over
+    each = explain.deeplift(wide, np.ones((3, 3), "float32"), baseline=np.eye(3), batch_size=2)
+    assert np.allclose(found.values, [1, 1, 0]) and np.allclose(three.values, [1, 1, 0])
+    assert np.allclose(each.values, 1 - np.eye(3))
+
+
 def test_what_is_compiled_is_kept_with_a_jitted_function():
     traced = []
 
@@ -110,6 +127,22 @@ def test_what_is_wrong_is_said(problem, given):
     given = {"x": X[:3], "baseline": None if "background" in given else 0.0} | given
     with pytest.raises(ValueError, match=problem):
         explain.deeplift(network, given.pop("x"), **given)
+
+
+def test_a_python_function_gets_the_frames_that_it_takes():
+    import pandas as pd
+
+    frame = pd.DataFrame(X.astype("float64"), columns=["a", "b", "c"])
+    found = explain.explain(lambda f: f["a"].to_numpy() - 2 * f["c"], frame[:2], baseline=0.0)
+    assert np.allclose(found.values, X[:2] * [1, 0, -2], atol=1e-5) and found.names == ["a", "b", "c"]
+    arrays = explain.explain(lambda x: np.asarray(x)[:, 0], frame[:2], baseline=0.0)  # and arrays, if it takes no frames
+    assert np.allclose(arrays.values, X[:2] * [1, 0, 0], atol=1e-5)
+    with pytest.raises(ValueError, match="which is no number: give one that gives numbers"):
+        explain.explain(lambda x: np.array(["yes"] * len(x)), X[:2], baseline=0.0)
+    named = explain.permutation_importance(
+        lambda x: np.where(np.asarray(x)[:, 1] > 0, "yes", "no"), X, np.where(X[:, 1] > 0, "yes", "no")
+    )
+    assert named.top(1)[0][0] == "1" and named.values[0] == 0
 
 
 def test_what_is_no_function_says_what_to_give():

@@ -91,8 +91,12 @@ def test_masks_of_any_rank_as_in_keras():
     theirs(QUERY, VALUE)
     theirs.set_weights(list(cn.core.weights_of(LAYER)[0].values()))
     table = np.tril(np.ones((4, 5), bool), 1)
-    for mask in (table, np.stack([table, table[:, ::-1]]), RNG.random((2, 2, 4, 5)) < 0.7):
-        assert np.allclose(LAYER(QUERY, VALUE, attention_mask=mask), theirs(QUERY, VALUE, attention_mask=mask), atol=1e-5)
+    masks = (table, np.stack([table, table[:, ::-1]]), RNG.random((2, 2, 4, 5)) < 0.7)
+    found, expected = quickly(
+        lambda: [[layer(QUERY, VALUE, attention_mask=mask) for mask in masks] for layer in (LAYER, theirs)]
+    )
+    for a, b in zip(found, expected, strict=True):
+        assert np.allclose(a, b, atol=1e-5)
 
 
 def test_asking_for_the_scores_changes_nothing_else():
@@ -172,7 +176,8 @@ def test_attention_without_projections(name, options, call):
 
 def test_attention_without_projections_on_more_axes():
     grid = draw(2, 3, 4, 6), draw(2, 3, 2, 6)
-    for a, b in zip(*(lib.Attention()(list(grid), return_attention_scores=True) for lib in (layers, K)), strict=True):
+    run = lambda: [lib.Attention()(list(grid), return_attention_scores=True) for lib in (layers, K)]  # noqa: E731
+    for a, b in zip(*quickly(run), strict=True):
         assert a.shape == b.shape and np.allclose(a, b, atol=1e-5)
 
 
@@ -241,13 +246,14 @@ def test_a_filled_cache_can_be_read_alone():
 def test_rotary_attention_knows_distances_alone():
     x = draw(1, 5, 6)
     layer = layers.MultiHeadAttention(2, 4, rotary=True).build(x, x)
-    _, near = layer(x, x, return_attention_scores=True)
+    scores = lambda layer, **call: quickly(lambda: layer(x, x, return_attention_scores=True, **call)[1])  # noqa: E731
+    near = scores(layer)
     turned = layers.MultiHeadAttention(2, 4).build(x, x)
     cn.core.bind(turned, cn.core.weights_of(layer)[0])
-    assert not np.allclose(near, turned(x, x, return_attention_scores=True)[1], atol=1e-3)
+    assert not np.allclose(near, scores(turned), atol=1e-3)
     # The same tokens three places later: behind three that do not count.
     cache = layer.new_cache(1, 8) | {"index": jnp.asarray(3)}
-    _, later, _ = layer(x, x, return_attention_scores=True, cache=cache)
+    later = scores(layer, cache=cache)
     assert np.allclose(later[..., 3:], near, atol=1e-5) and not later[..., :3].any()
 
 
@@ -266,23 +272,23 @@ def test_gradients_are_the_slopes(name):
     make, listed = SLOPES[name]
     layer, rng = make(), np.random.default_rng(0)
     with jax.enable_x64(True):
-        x = jnp.asarray(rng.normal(size=(2, 3, 4)))
+        x = rng.normal(size=(2, 3, 4))
         arguments = (lambda x: ([x, x],)) if listed else (lambda x: (x, x))
-        params, _ = layer.init(0, *arguments(x))
-        point = ({k: jnp.asarray(v, jnp.float64) + 0.1 for k, v in params.items()}, x)
-        mark = jnp.asarray(rng.normal(size=x.shape))
+        params, _ = jax.jit(lambda: layer.init(0, *arguments(x)))()
+        point = ({k: np.asarray(v, "float64") + 0.1 for k, v in params.items()}, x)
+        mark = rng.normal(size=x.shape)
 
         @jax.jit
         def both(params, x):
             value = lambda p, x: jnp.vdot(layer.apply(p, {}, *arguments(x), use_causal_mask=True)[0], mark)  # noqa: E731
             return jax.value_and_grad(value, (0, 1))(params, x)
 
-        direction = jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=leaf.shape)), point)
+        direction = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape), point)
         ahead, behind = (jax.tree.map(lambda p, d, s=s: p + s * 1e-6 * d, point, direction) for s in (1, -1))
-        slope = (both(*ahead)[0] - both(*behind)[0]) / 2e-6
-        grads = both(*point)[1]
-        claimed = sum(jnp.vdot(g, d) for g, d in zip(jax.tree.leaves(grads), jax.tree.leaves(direction), strict=True))
-        assert claimed.dtype == jnp.float64
+        slope = (float(both(*ahead)[0]) - float(both(*behind)[0])) / 2e-6
+        grads = jax.tree.leaves(both(*point)[1])
+        claimed = sum(np.vdot(g, d) for g, d in zip(grads, jax.tree.leaves(direction), strict=True))
+        assert all(g.dtype == np.float64 for g in grads)
         np.testing.assert_allclose(claimed, slope, rtol=1e-6, atol=1e-8)
 
 
@@ -299,7 +305,7 @@ def test_saved_models_answer_as_before(tmp_path):
 def test_each_example_alone_is_the_batch():
     layer = layers.GroupQueryAttention(3, 4, 2).build(QUERY, VALUE)
     params, _ = cn.core.weights_of(layer)
-    alone = jax.vmap(lambda q, v: layer.apply(params, {}, q[None], v[None])[0][0])(QUERY, VALUE)
+    alone = quickly(jax.vmap(lambda q, v: layer.apply(params, {}, q[None], v[None])[0][0]), QUERY, VALUE)
     assert np.allclose(alone, layer(QUERY, VALUE), atol=1e-5)
 
 

@@ -89,7 +89,7 @@ def test_mel_spectrogram_is_that_of_keras(options):
 
 
 def test_mel_bands_are_those_of_keras():
-    theirs = keras.layers.MelSpectrogram().linear_to_mel_weight_matrix(20, 129, 8000, 125.0, 3800.0)
+    theirs = jax.jit(lambda: keras.layers.MelSpectrogram().linear_to_mel_weight_matrix(20, 129, 8000, 125.0, 3800.0))()
     np.testing.assert_allclose(mel_bank(20, 129, 8000, 125.0, 3800.0), theirs, atol=2e-4)
 
 
@@ -109,16 +109,17 @@ def test_gradients_are_the_slopes_even_in_silence():
     )
     with jax.enable_x64(True):
         for layer, shape in cases:
-            x = jnp.asarray(rng.normal(size=shape))
-            params, state = layer.init(0, x)
-            params = {k: jnp.asarray(v, jnp.float64) for k, v in params.items()}
-            mark = jnp.asarray(rng.normal(size=layer.apply(params, state, x)[0].shape))
-            value = jax.jit(lambda x, layer=layer, p=params, s=state, m=mark: jnp.vdot(layer.apply(p, s, x)[0], m))
-            slope, way = jax.jit(jax.grad(value)), jnp.asarray(rng.normal(size=shape))
-            np.testing.assert_allclose(
-                jnp.vdot(slope(x), way), (value(x + 1e-6 * way) - value(x - 1e-6 * way)) / 2e-6, rtol=1e-5
-            )
-            assert np.isfinite(slope(jnp.zeros(shape))).all()
+            x, way = rng.normal(size=shape), rng.normal(size=shape)
+            params, state = jax.jit(lambda layer=layer, x=x: layer.init(0, x))()
+            params = {k: np.asarray(v, "float64") for k, v in params.items()}
+            mark = rng.normal(size=jax.eval_shape(lambda x, p=params, s=state, of=layer: of.apply(p, s, x)[0], x).shape)
+            value = lambda x, of=layer, p=params, s=state, m=mark: jnp.vdot(of.apply(p, s, x)[0], m)  # noqa: E731
+            both = jax.jit(jax.value_and_grad(value))
+            (ahead, _), (behind, _) = both(x + 1e-6 * way), both(x - 1e-6 * way)
+            slope = both(x)[1]
+            assert slope.dtype == np.float64
+            np.testing.assert_allclose(np.vdot(slope, way), (float(ahead) - float(behind)) / 2e-6, rtol=1e-5)
+            assert np.isfinite(both(np.zeros(shape))[1]).all()
 
 
 def test_kinds_of_numbers_and_saving(tmp_path):

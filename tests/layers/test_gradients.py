@@ -42,23 +42,24 @@ def test_gradients_are_the_slopes(name, train):
     make, shape = CASES[name]
     layer, rng = make(), np.random.default_rng(0)
     with jax.enable_x64(True):
-        x = jnp.asarray(rng.normal(size=shape) * 2)
-        params, state = layer.init(0, x)
-        params, state = ({k: jnp.asarray(v, jnp.float64) + 0.1 for k, v in d.items()} for d in (params, state))
-        mark = jnp.asarray(rng.normal(size=layer.apply(params, state, x)[0].shape))
+        x = rng.normal(size=shape) * 2
+        params, state = jax.jit(lambda: layer.init(0, x))()
+        params, state = ({k: np.asarray(v, "float64") + 0.1 for k, v in d.items()} for d in (params, state))
+        mark = rng.normal(size=jax.eval_shape(lambda: layer.apply(params, state, x)[0]).shape)
 
         @jax.jit
-        def value(params, x):
-            return jnp.vdot(layer.apply(params, state, x, train=train, key=0)[0], mark)
+        def both(params, x):
+            value = lambda params, x: jnp.vdot(layer.apply(params, state, x, train=train, key=0)[0], mark)  # noqa: E731
+            return jax.value_and_grad(value, (0, 1))(params, x)
 
         point = (params, x)
-        grads = jax.jit(jax.grad(value, (0, 1)))(*point)
-        direction = jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=leaf.shape)), point)
+        grads = jax.tree.leaves(both(*point)[1])
+        direction = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape), point)
         step = 1e-6
         ahead, behind = (jax.tree.map(lambda p, d, s=s: p + s * step * d, point, direction) for s in (1, -1))
-        slope = (value(*ahead) - value(*behind)) / (2 * step)
-        claimed = sum(jnp.vdot(g, d) for g, d in zip(jax.tree.leaves(grads), jax.tree.leaves(direction), strict=True))
-        assert claimed.dtype == jnp.float64
+        slope = (float(both(*ahead)[0]) - float(both(*behind)[0])) / (2 * step)
+        claimed = sum(np.vdot(g, d) for g, d in zip(grads, jax.tree.leaves(direction), strict=True))
+        assert all(g.dtype == np.float64 for g in grads)
         np.testing.assert_allclose(claimed, slope, rtol=1e-6, atol=1e-8)
 
 
@@ -76,12 +77,12 @@ def test_attention_and_embedding(masked):
 
     model = Both([embed, attend])
     with jax.enable_x64(True):
-        params, state = model.init(0, words)
-        params = {k: jnp.asarray(v, jnp.float64) for k, v in params.items()}
-        mark = jnp.asarray(rng.normal(size=(2, 3, 4)))
-        value = jax.jit(lambda p: jnp.vdot(model.apply(p, state, words)[0], mark))
-        grads = jax.grad(value)(params)
-        direction = {k: jnp.asarray(rng.normal(size=v.shape)) for k, v in params.items()}
+        params, state = jax.jit(lambda: model.init(0, words))()
+        params = {k: np.asarray(v, "float64") for k, v in params.items()}
+        mark = rng.normal(size=(2, 3, 4))
+        both = jax.jit(jax.value_and_grad(lambda p: jnp.vdot(model.apply(p, state, words)[0], mark)))
+        grads = both(params)[1]
+        direction = {k: rng.normal(size=v.shape) for k, v in params.items()}
         ahead, behind = ({k: params[k] + s * 1e-6 * direction[k] for k in params} for s in (1, -1))
-        slope = (value(ahead) - value(behind)) / 2e-6
-        np.testing.assert_allclose(sum(jnp.vdot(grads[k], direction[k]) for k in params), slope, rtol=1e-6)
+        slope = (float(both(ahead)[0]) - float(both(behind)[0])) / 2e-6
+        np.testing.assert_allclose(sum(np.vdot(grads[k], direction[k]) for k in params), slope, rtol=1e-6)

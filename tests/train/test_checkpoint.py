@@ -36,7 +36,9 @@ PROGRAM = textwrap.dedent(
 
 # Each run is a process of its own, from a server that has imported what all of them need.
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["numpy", "jax", "cenote", "cenote.layers", "cenote.model", "cenote.train", "cenote.callbacks"])
+PROCESSES.set_forkserver_preload(
+    ["numpy", "jax", "cenote", "cenote.layers", "cenote.model", "cenote.train", "cenote.callbacks"]
+)
 
 
 def start(folder: Path, out: Path, every: float) -> multiprocessing.process.BaseProcess:

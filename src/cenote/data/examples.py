@@ -40,6 +40,32 @@ class Examples:
     def __len__(self) -> int:
         return len(self.inputs)
 
+    def __repr__(self) -> str:
+        text = f": {self.about['text']}" if self.about.get("text") else ""
+        noticed = f", {len(self.findings)} findings" if self.findings else ""
+        return f"<{len(self):,} examples of {self.kind}{text}{noticed}>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the facts, what was noticed, and the first examples that are rows or texts."""
+        from ..report.html import el, join, pairs, table
+
+        facts = {k: v for k, v in self.about.items() if k != "text" and isinstance(v, (str, int, float))}
+        noticed = [
+            el("li", el("b", "warning: ") if f.severity == "warning" else None, f.text)
+            for f in sorted(self.findings, key=lambda f: f.severity != "warning")
+        ]
+        some = [self.take([i]) for i in range(min(len(self), 5))]
+        rows = []
+        for one in some:
+            first = next(iter(one.inputs)) if len(one.inputs) else None
+            shown = first if isinstance(first, dict) else {"text": str(first)[:200]} if isinstance(first, str) else {}
+            target = {} if one.targets is None or np.ndim(one.targets[0]) > 1 else {"target": one.targets[0]}
+            rows.append({**shown, **target})
+        head = list(rows[0])[:12] if rows else []
+        cells = [["" if row.get(name) is None else row.get(name) for name in head] for row in rows]
+        first = table(head, cells, text=tuple(range(len(head)))) if head else None
+        return join(el("p", repr(self)), pairs(facts), el("ul", noticed) if noticed else None, first)
+
     def take(self, rows: Any) -> Examples:
         """Some of the examples, by row numbers."""
         rows = np.asarray(rows)

@@ -40,10 +40,11 @@ def attention_maps(model: Module, x: Any, *, batch_size: int = 64) -> dict[str, 
     {'layers.0.attention': (1, 2, 5, 5)}
     """
     question = ask(model, x, target=_first)
-    run, parts = question.program(_seen), []
-    for start in range(0, question.count, batch_size):
-        some = take_rows(question.x, slice(start, start + batch_size))
-        parts.append([np.asarray(m) for m in run(question.weights, some, _UNUSED)])
+    run, parts, count = question.program(_seen), [], question.count
+    size = min(batch_size, count)
+    for start in range(0, count, size):
+        some = take_rows(question.x, np.minimum(np.arange(start, start + size), count - 1))  # the last row fills the last batch
+        parts.append([np.asarray(m)[: count - start] for m in run(question.weights, some, _UNUSED)])
     found = _some([np.concatenate(column) for column in zip(*parts, strict=True)])
     return dict(zip(_names(model, question.x, len(found)), found, strict=True))
 

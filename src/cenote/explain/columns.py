@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -14,7 +15,8 @@ from ..core import Module
 from ..core.errors import unknown
 from ..core.tree import spec_of
 from ..data.arrays import take_rows
-from .question import Question, Score, Subject, all_outputs, ask, check_function, in_batches
+from .question import Question, Score, all_outputs, ask
+from .subject import Subject, check_function, in_batches
 
 TOGETHER = 8192  # changed rows that a Python function is asked about at a time
 
@@ -132,7 +134,9 @@ def _of_frame(function: Any, x: Any) -> Question | None:
     check_function(function)
     if all(np.dtype(d).kind in "biuf" for d in x.dtypes if isinstance(d, np.dtype)):
         try:
-            jax.eval_shape(function, spec_of(np.zeros((2, x.shape[1]), np.float32)))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of what a function of frames thinks of a tracer
+                jax.eval_shape(function, spec_of(np.zeros((2, x.shape[1]), np.float32)))
             return None
         except Exception:
             pass
@@ -202,7 +206,7 @@ def output_shape(question: Question) -> tuple[int, ...]:
     subject = question.subject
     if subject.differentiable:
         return jax.eval_shape(subject.outputs, subject.weights, spec_of(question.x)).shape
-    return (question.count, *np.shape(subject.outputs((), take_some(question.x, 2)))[1:])
+    return (question.count, *subject.everything(take_some(question.x, 2)).shape[1:])
 
 
 def take_some(x: Any, rows: int) -> Any:

@@ -13,10 +13,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..core.errors import unknown
+from ..core.errors import describe, unknown
 from ..progress import track
 from ..train.compiling import predict_spec
-from .question import Question, Score, ask, in_batches, plain
+from .question import Question, Score, ask, plain
+from .subject import in_batches
 
 __all__ = ["Counterfactuals", "counterfactuals"]
 
@@ -138,8 +139,7 @@ def counterfactuals(
     leaves = jax.tree.leaves(question.x)
     if len(leaves) != 1 or leaves[0].ndim != 2:
         raise ValueError(
-            f"counterfactuals change single features of a table (rows, features); here an example has shape "
-            f"{leaves[0].shape[1:]}"
+            f"counterfactuals change single features of a table (rows, features); here x is {describe(question.x)}"
         )
     if any(question.tokens) and not np.size(categories):
         raise ValueError(

@@ -14,7 +14,7 @@ from .. import losses, metrics
 from ..core.errors import describe
 from ..metrics.base import Metric
 from ..progress import track
-from .columns import TOGETHER, Columns, about, output_shape
+from .columns import TOGETHER, Columns, about, output_shape, take_some
 from .question import Question, all_outputs
 from .result import Importance
 
@@ -124,10 +124,7 @@ def _measure(question: Question, y: np.ndarray, metric: Any) -> Metric | Callabl
     if question.subject.differentiable:
         kind = "f"
     else:
-        kind = np.asarray(
-            question.subject.outputs((), question.x.iloc[:2] if hasattr(question.x, "iloc") else _two(question.x))
-        )
-        kind = kind.dtype.kind
+        kind = question.subject.everything(take_some(question.x, 2)).dtype.kind
     loss: Any = (getattr(question.subject.model, "_compiled", None) or {}).get("loss")
     loss = losses.get(loss) if loss is not None and not isinstance(loss, (dict, list, tuple)) else None
     if metric is None:
@@ -144,10 +141,6 @@ def _measure(question: Question, y: np.ndarray, metric: Any) -> Metric | Callabl
         assert found is not None
         return found
     return metric
-
-
-def _two(x: Any) -> Any:
-    return jax.tree.map(lambda a: a[:2], x)
 
 
 def accuracy(y: np.ndarray, outputs: np.ndarray) -> float:

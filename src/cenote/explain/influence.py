@@ -18,7 +18,7 @@ from ..core.tree import spec_of
 from ..data.arrays import as_arrays, check_finite, check_pair, count_examples, take_rows
 from ..progress import track
 from ..train.step import trained_names
-from .question import subject_of
+from .subject import subject_of
 
 __all__ = ["Influence", "influence", "tracin"]
 
@@ -249,11 +249,12 @@ def _problem(
     if not module and weights is None:
         raise ValueError("for a loss function give its weights, too: influence(loss, ..., weights=...)")
     ready = model._ready if hasattr(model, "_ready") else lambda x, y=None: (x, y)
-    x, y = _arrays(ready(x, y), ("x_train", "y_train"))
+    inputs = getattr(model, "_input_count", 1)
+    x, y = _arrays(ready(x, y), ("x_train", "y_train"), inputs)
     if y is None:
         raise ValueError("the influence of training rows needs their targets: y_train")
     check_pair(x, y)
-    x_test, y_test = _arrays(ready(x_test, y_test), ("x_test", "y_test"))
+    x_test, y_test = _arrays(ready(x_test, y_test), ("x_test", "y_test"), inputs)
     check_pair(x_test, y_test)
     if jax.tree.map(lambda a: a.shape[1:], x) != jax.tree.map(lambda a: a.shape[1:], x_test):
         raise ValueError(f"the examples differ: x_train has {_shapes(x)}, but x_test has {_shapes(x_test)}")
@@ -272,10 +273,10 @@ def _problem(
     return problem, params, rest, (x, y), (x_test, y_test)
 
 
-def _arrays(pair: tuple, names: tuple[str, str]) -> list[Any]:
+def _arrays(pair: tuple, names: tuple[str, str], inputs: int) -> list[Any]:
     found = []
-    for value, name in zip(pair, names, strict=True):
-        value = as_arrays(value, name)
+    for value, name, parts in zip(pair, names, (inputs, 1), strict=True):
+        value = as_arrays(value, name, parts=parts)
         if value is not None:
             check_finite(value, name)
             value = jax.tree.map(lambda a: np.asarray(a, jax.dtypes.canonicalize_dtype(a.dtype)), value)

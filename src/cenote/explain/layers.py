@@ -20,8 +20,9 @@ from ..progress import track
 from .gradients import gradient, on_way
 from .lookups import HeldQuestion, apart, over_vectors
 from .method import METHODS, Answer, explained
-from .question import Question, Score, Subject, ask, subject_of
+from .question import Question, Score, ask
 from .result import Explanation
+from .subject import Subject, subject_of
 
 __all__ = ["features", "layer_attribution", "layer_conductance", "up_to"]
 
@@ -218,8 +219,8 @@ class LayerQuestion(HeldQuestion):
         run = self.subject.programs.setdefault("inner", jax.jit(outputs_of(model, [self.path])))
         return jax.tree.map(np.asarray, run(self.subject.weights, x)[self.path])
 
-    def rows(self, start: int, stop: int) -> Question:
-        return at_layer(self.origin.rows(start, stop), self.path)
+    def take(self, pick: np.ndarray) -> Question:
+        return at_layer(self.origin.take(pick), self.path)
 
     def folded(self, answer: Answer) -> Answer:
         return replace(answer, x=self.x if answer.x is None else answer.x)

@@ -78,9 +78,7 @@ def lime(
         players = players_of(question)
     else:
         if discretise or len(categories) or scale is not None:
-            raise ValueError(
-                "scale, discretise and categories are for tables of floats: here features are switched on and off"
-            )
+            raise ValueError("scale, discretise and categories are for tables of floats: here features are switched on and off")
         if picture and groups is None:
             groups = superpixels
         players = players_of(question, groups)

@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .question import Question, Score, Subject
+from .question import Question, Score
+from .subject import Subject
 from .tokens import OTHERS, Lookups, rounds
 
 _ZERO = "compared with row 0 of the table (give background=training rows, or baseline=, to compare with something else)"
@@ -106,8 +107,8 @@ class VectorQuestion(HeldQuestion):
     def means(self) -> str:
         return _MEAN if self.x.vectors else super().means
 
-    def rows(self, start: int, stop: int) -> Question:
-        return over_vectors(self.origin.rows(start, stop))
+    def take(self, pick: np.ndarray) -> Question:
+        return over_vectors(self.origin.take(pick))
 
     def folded(self, answer: Any) -> Any:
         """The answer about words: the values of a word's vectors, summed. Sums of standard errors are upper bounds."""

@@ -167,12 +167,7 @@ def explained(
 
 def filled(question: Question, size: int) -> Question:
     """A question with its last row again and again, so that it has ``size`` rows."""
-    rows = np.minimum(np.arange(size), question.count - 1)
-    target = question.target if callable(question.target) else question.target[rows]
-    given, count = question.given_baseline, question.count
-    if given is not None:
-        given = jax.tree.map(lambda g: np.asarray(g)[rows] if np.shape(g)[:1] == (count,) and count > 1 else g, given)
-    return replace(question, x=jax.tree.map(lambda a: a[rows], question.x), target=target, given_baseline=given)
+    return question.take(np.minimum(np.arange(size), question.count - 1))
 
 
 def _cut(answer: Answer, rows: int, size: int) -> Answer:

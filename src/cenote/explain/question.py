@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -12,136 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..core import Module
-from ..core.errors import describe, unknown
-from ..core.notes import annotation, collecting
-from ..core.tree import apply, spec_of, weights_of
+from ..core.errors import describe
+from ..core.tree import spec_of
 from ..data.arrays import as_arrays, check_finite, count_examples, take_rows
+from .subject import Subject, in_batches, subject_of
 from .tokens import looked_up
 
 Score = Callable[[Any, Any, Any], Any]  # (weights, x, target) -> one number an example; pure
-
-
-class Subject:
-    """A function that can be explained: a model of ours, any JAX function of a batch, or any Python function ``predict``.
-
-    ``outputs(weights, x)`` is pure and gives ``(rows, ...)``: logits where the model makes probabilities of them last, since
-    probabilities saturate (the advice of Captum's maintainers, too). ``differentiable`` says whether JAX can trace it.
-    ``inputs`` is the model whose raw inputs it takes, to be prepared and compared as that model's; none for a subject that is
-    asked with arrays as they are.
-    """
-
-    inputs: Module | None = None
-
-    def __init__(
-        self, outputs: Callable[[Any, Any], Any], weights: Any, *, differentiable: bool, model: Module | None = None, says: str
-    ) -> None:
-        self.outputs, self.weights, self.differentiable, self.model, self.says = outputs, weights, differentiable, model, says
-        self.programs: dict[Any, Callable] = {}
-
-    @property
-    def classes(self) -> list[str] | None:
-        """Names of the outputs, where the model was told them."""
-        names = getattr(self.model, "info", {}).get("classes") if self.model is not None else None
-        return [str(n) for n in names] if names else None
-
-    def class_number(self, name: str) -> int:
-        """The output that a class name means.
-
-        Raises: ValueError for a name that is not known, with the near ones.
-        """
-        known = self.classes
-        if not known:
-            raise ValueError(
-                f"the outputs have no names, so that there is no {name!r}: give the output's number (a model takes names from "
-                f"model.info['classes'] = [...])"
-            )
-        if name not in known:
-            raise unknown("class", name, known)
-        return known.index(name)
-
-    def everything(self, x: Any) -> np.ndarray:
-        """All outputs of each row, (rows, ...), for any function."""
-        if not self.differentiable:
-            try:
-                return np.asarray(self.outputs((), x))
-            except Exception as error:
-                error.add_note(f"This is the function that is explained, asked about a batch: x is {describe(x)}, rows first.")
-                raise
-        run = self.programs.setdefault("outputs", jax.jit(self.outputs))
-        return in_batches(lambda x: run(self.weights, x), (x,))
-
-
-_OWN = "the function's own values"
-
-
-def subject_of(function: Any, x: Any) -> Subject:
-    """The subject for a model, a JAX function or a Python function, found out with the examples ``x``."""
-    if isinstance(function, Subject):
-        return function
-    if isinstance(function, Module):
-        return _of_module(function)
-    check_function(function)
-    wrapped = isinstance(function, jax.stages.Wrapped)
-    try:
-        y = jax.eval_shape(function, spec_of(x))
-    except Exception:  # whatever a function of numpy arrays does with a tracer: it is asked as it is
-        if wrapped:
-            raise
-        return Subject(lambda _, x: _rows(function(x), x), (), differentiable=False, says=_OWN)
-    _rows(y, x)
-    return _of_jitted(function) if wrapped else Subject(lambda _, x: _rows(function(x), x), (), differentiable=True, says=_OWN)
-
-
-def check_function(function: Any) -> None:
-    """Raises a TypeError for what cannot be asked, with what to give instead."""
-    if not callable(function):
-        hint = ""
-        if isinstance(function, tuple):
-            hint = ": of a pair (init, apply) give lambda x: apply(params, state, x)[0]"
-        elif hasattr(function, "predict"):
-            hint = ": give its function, such as .predict_proba or .predict"
-        raise TypeError(f"expected a model or a function of a batch, got {type(function).__name__}{hint}")
-
-
-@functools.lru_cache(maxsize=16)
-def _of_jitted(function: Any) -> Subject:
-    """jax.jit has taken the function's closure as fixed already, so the programs made of it may be kept, too."""
-    return Subject(lambda _, x: _rows(function(x), x), (), differentiable=True, says=_OWN)
-
-
-def _of_module(model: Module) -> Subject:
-    weights = model.arrays() if hasattr(model, "arrays") else weights_of(model)  # type: ignore[operator]
-    known: tuple[int, Any, Subject] | None = vars(model).get("_explained")
-    if known is not None and (known[0] == Module._changes or known[1] == jax.tree.structure(model)):
-        vars(model)["_explained"] = (Module._changes, *known[1:])
-        known[2].weights = weights
-        return known[2]
-    if not weights[0] and not weights[1] and getattr(model, "_spec", None) is None and hasattr(model, "_require_built"):
-        model._require_built("explained")  # type: ignore[attr-defined]
-    pure: Callable = getattr(model, "_pure", None) or (lambda p, s, x: apply(model, p, s, x))
-
-    def outputs(weights: Any, x: Any) -> Any:
-        with collecting(fresh=True):
-            y = pure(*weights, x)[0]
-            logits = annotation(y, "logits") if hasattr(y, "shape") else None
-        return _rows(y if logits is None else logits, x)
-
-    subject = Subject(
-        outputs, weights, differentiable=True, model=model, says="the logits, or the outputs where there are none"
-    )
-    # Kept with the model, so that it goes when the model goes.
-    vars(model)["_explained"] = (Module._changes, jax.tree.structure(model), subject)
-    return subject
-
-
-def _rows(y: Any, x: Any) -> Any:
-    if isinstance(y, (dict, list, tuple)) and len(jax.tree.leaves(y)) != 1:
-        raise ValueError("the model has several outputs: explain a function that picks one, lambda x: model(x)['name']")
-    y = jax.tree.leaves(y)[0] if not hasattr(y, "shape") else y
-    count = jax.tree.leaves(x)[0].shape[0]
-    if not y.shape or y.shape[0] != count:
-        raise ValueError(f"expected one output an example, {count} rows, but the function gave shape {tuple(y.shape)}")
-    return y
 
 
 @dataclass
@@ -192,13 +68,13 @@ class Question:
         return self.subject.programs[key]
 
     def ask(self, x: Any, target: Any = None, *, batch_size: int = 1024) -> np.ndarray:
-        """The explained number of each row of ``x``, (rows,), for any function, by batches of one size."""
+        """The explained number of each row of ``x``, (rows,), for any function; what JAX compiles, by batches of one size."""
         target = self.targets if target is None else target
         count = count_examples(x)
         if len(target) != count:
             target = np.broadcast_to(target[:1], (count,)) if len(target) == 1 else np.repeat(target, count // len(target))
         if not self.subject.differentiable:
-            y = np.asarray(self.subject.outputs((), x))
+            y = self.subject.everything(x)
             if callable(self.target):
                 return np.asarray(self.target(y), np.float64)
             return np.take_along_axis(y.reshape(count, -1), np.reshape(target, (-1, 1)), axis=1)[:, 0].astype(np.float64)
@@ -260,15 +136,18 @@ class Question:
 
     def rows(self, start: int, stop: int) -> Question:
         """The same question about some of the examples."""
-        pick = np.arange(start, stop)
-        target = self.target if callable(self.target) else self.target[start:stop]
+        return self.take(np.arange(start, stop))
+
+    def take(self, pick: np.ndarray) -> Question:
+        """The same question about examples by their numbers; one may come several times."""
+        target = self.target if callable(self.target) else self.target[pick]
         given = self.given_baseline
         if given is not None:
             whole = jax.tree.leaves(self.x)
             leaves, structure = jax.tree.flatten(given)
             if len(leaves) == len(whole):
                 leaves = [
-                    g[start:stop] if np.shape(g) == np.shape(leaf) and len(leaf) == self.count > 1 else g
+                    np.asarray(g)[pick] if np.shape(g) == np.shape(leaf) and len(leaf) == self.count > 1 else g
                     for g, leaf in zip(leaves, whole, strict=True)
                 ]
             given = jax.tree.unflatten(structure, leaves)
@@ -283,17 +162,6 @@ def plain(score: Score) -> Score:
 def all_outputs(y: Any) -> Any:
     """The target of a question about all outputs at once."""
     return y
-
-
-def in_batches(run: Callable[..., Any], arguments: tuple, batch_size: int = 1024) -> np.ndarray:
-    """``run(*arguments)`` for arrays of any length, by batches of one size: one compilation, bounded memory."""
-    count = count_examples(arguments)
-    size = min(batch_size, 1 << (count - 1).bit_length())
-    parts = []
-    for i in range(0, count, size):
-        rows = np.minimum(np.arange(i, i + size), count - 1)  # the last row again and again fills the last batch
-        parts.append(np.asarray(run(*take_rows(arguments, rows)))[: count - i])
-    return np.concatenate(parts)
 
 
 def _baseline(given: Any, leaf: Any) -> np.ndarray:
@@ -331,6 +199,7 @@ def ask(
 ) -> Question:
     """The question about ``x``: inputs checked and turned into arrays, the target resolved."""
     named = names if names is not None else getattr(x, "columns", None)
+    frame = x if hasattr(x, "iloc") and hasattr(x, "columns") else None
     model = function if isinstance(function, Module) else getattr(function, "inputs", None)
     parts = getattr(model, "_input_count", 1)
 
@@ -349,6 +218,7 @@ def ask(
             raise ValueError("the background holds no rows: give some training rows")
     elif model is not None:
         background = getattr(model, "background", None)
+    x, background = _by_name(x, background, model), _by_name(background, x, model)
     if background is not None:
         _check_form(background, x, "the background (training rows that the model remembers, unless given)")
         for b, leaf in zip(jax.tree.leaves(background), jax.tree.leaves(x), strict=True):
@@ -358,7 +228,7 @@ def ask(
                 )
             if b.shape[1:] != leaf.shape[1:]:
                 raise ValueError(f"a row of the background has shape {b.shape[1:]}, but an example has {leaf.shape[1:]}")
-    subject = subject_of(function, x)
+    subject = subject_of(function, x, frame)
     tokens = [False] * len(jax.tree.leaves(x))
     if subject.differentiable:
         tokens = looked_up(lambda x: subject.outputs(subject.weights, x), take_rows(x, slice(0, 1)))
@@ -368,9 +238,17 @@ def ask(
     if isinstance(baseline, (list, tuple)):  # one example in numbers, or an array for each input
         several = len(jax.tree.leaves(x)) > 1
         baseline = tuple(b if isinstance(b, dict) else np.asarray(b) for b in baseline) if several else np.asarray(baseline)
+        baseline = _by_name(baseline, x, model)
     if len(jax.tree.leaves(baseline)) > 1:
         _check_form(baseline, x, "the baseline")
     return Question(subject, x, resolved, baseline, background, seed, _names(named, x, names is None), notes, tokens)
+
+
+def _by_name(given: Any, like: Any, model: Any) -> Any:
+    """A tuple of arrays as a dict by the names of the model's inputs, where others are given so."""
+    names = [node.name for node in getattr(model, "_input_nodes", ())]
+    alike = isinstance(given, tuple) and isinstance(like, dict) and set(names) == set(like) and len(names) == len(given)
+    return dict(zip(names, given, strict=True)) if alike else given
 
 
 def _check_form(given: Any, x: Any, what: str) -> None:
@@ -410,6 +288,11 @@ def _target(target: Any, subject: Subject, x: Any, notes: list[str]) -> Any:
     else:
         y = subject.everything(x)
         shape = y.shape
+        if y.dtype.kind not in "fiub":
+            raise ValueError(
+                f"the function gives {str(y.ravel()[0])!r}, which is no number: give one that gives numbers, such as the "
+                f"probability of each class (predict_proba)"
+            )
     outputs = int(np.prod(shape[1:]))
     if target is None:
         if outputs == 1:

@@ -28,6 +28,7 @@ __all__ = ["explain_parts", "explain_raw"]
 CHUNK = 256  # raw examples whose explanation is held at a time
 EVALUATIONS = 3_000_000  # of the model, that a table may cost in all, before gradients are used instead
 CHARACTERS = 5_000_000  # of texts with words taken out that may be prepared in all, before a linear model is taken apart
+_BY_LAYER = ("attention_rollout", "gradient_attention", "grad_cam", "grad_cam_plus_plus")  # look for a layer of their own
 BACKGROUND = 100  # rows of a given background that are used
 
 
@@ -292,8 +293,8 @@ def _text(trained: Any, inputs: Any, method: str, *, total: int, target: Any, **
     elif gradients:
         if method != "input_x_gradient":
             raise ValueError(
-                f"a bag of n-grams has no slope that {method} could follow: take input_x_gradient, or one that takes words out, "
-                f"such as permutation_shapley or lime"
+                f"a bag of n-grams has no slope that {method} could follow: take input_x_gradient, or one that takes words "
+                f"out, such as permutation_shapley or lime"
             )
         return _ngrams(trained, texts, spans, target)
     from .words import explain_text
@@ -410,13 +411,12 @@ def _audio(trained: Any, inputs: Any, method: str, *, total: int, **options: Any
     path = _spectrogram(model)
     if path is None:
         return replace(explain(model, x, method, **options), raw=None)
-    gradients = sorted(name for name, one in METHODS.items() if one.gradients)  # type: ignore[attr-defined]
+    gradients = sorted(n for n, one in METHODS.items() if one.gradients and n not in _BY_LAYER)  # type: ignore[attr-defined]
     if method == "auto":
         method = "deepshap" if _others(model, options) > 1 else "deeplift"
     elif method not in gradients:
         raise ValueError(
-            f"{method} takes parts of the input away, but the spectrogram is made inside the model: take a method by gradients "
-            f"({', '.join(gradients)})"
+            f"{method} cannot be asked about a spectrogram, which is made inside the model: take one of {', '.join(gradients)}"
         )
     if "baseline" not in options and "background" not in options and model.background is None:
         options["baseline"] = 0.0

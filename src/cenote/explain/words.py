@@ -15,8 +15,8 @@ from ..core.errors import unknown
 from ..data.arrays import as_arrays, take_rows
 from ..progress import track
 from .method import METHODS
-from .question import Subject, subject_of
 from .result import Explanation
+from .subject import Subject, subject_of
 
 __all__ = ["explain_text"]
 
@@ -82,6 +82,8 @@ def explain_text(
             return None
         return np.concatenate([np.pad(p, ((0, 0), (0, longest - p.shape[1]))) for p in parts])
 
+    # What the baseline is, is said by then.
+    said = [part for part in found[0].reason.split("; ") if part and not part.endswith(" the baseline")]
     return Explanation(
         method=method,
         values=padded("values"),
@@ -91,7 +93,7 @@ def explain_text(
         base=stacked("base"),
         gap=stacked("gap"),
         error=padded("error"),
-        reason=f"words {'taken out' if not fill else f'replaced by {fill!r}'}; {found[0].reason}",
+        reason="; ".join([f"words {'taken out' if not fill else f'replaced by {fill!r}'}", *said]),
         seconds=time.perf_counter() - began,
         details={**_details(found), "words": words},
         names=list(words[0]) if len(cut) == 1 else None,

@@ -6,8 +6,11 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from .html import Html, el
-from .scores import Bin, Interval
+from .scores import Bin
+from .story import Window
 
 WIDTH, HEIGHT = 480, 270
 LEFT, RIGHT, TOP, BOTTOM = 58, 14, 12, 40  # space around the plot
@@ -90,7 +93,7 @@ def line_chart(name: str, curves: Sequence[Curve], *, x_label: str = "", best: t
     return el("svg", el("title", name), *drawn, viewBox=f"0 0 {WIDTH} {HEIGHT}", role="img", aria_label=said, class_="chart")
 
 
-def _curve(curve: Curve, x_at, y_at, x_label: str) -> Html:
+def _curve(curve: Curve, x_at, y_at, x_label: str, dots: bool = True) -> Html:
     path, pen = [], "M"
     for x, y in curve.points:
         if math.isfinite(y):
@@ -98,20 +101,20 @@ def _curve(curve: Curve, x_at, y_at, x_label: str) -> Html:
             pen = "L"
         else:
             pen = "M"  # a gap where there is no number
-    dots = [
+    points = [
         el(
             "circle",
-            el("title", f"{curve.label}, {x_label} {label(x)}: {y:.4g}"),
+            el("title", f"{curve.label}, {x_label} {label(x)}: {y:.4g}" if x_label else f"{curve.label}: {y:.4g}"),
             cx=_px(x_at(x)),
             cy=_px(y_at(y)),
             r=2.4 if len(curve.points) <= 40 else 1.2,
             class_=f"dot {curve.style}",
         )
-        for x, y in curve.points
+        for x, y in (curve.points if dots else ())
         if math.isfinite(y)
     ]
     line = el("path", d=" ".join(path), class_=f"line {curve.style}")
-    return el("g", line, dots if len(dots) <= 400 else None)
+    return el("g", line, points if len(points) <= 400 else None)
 
 
 def _log_ticks(low: float, high: float) -> list[float]:
@@ -165,55 +168,134 @@ def reliability_chart(bins: Sequence[Bin], words: tuple[str, str, str]) -> Html:
     )
 
 
-def interval_strip(accuracy: float, interval: Interval, baseline: float, words: tuple[str, str]) -> Html:
-    """A ruler from 0 to 100 %: the baseline as a tick, the interval as a band, the accuracy as a dot."""
-    width, y = 600, 16
+class Frame:
+    """A plot's box: where values lie in it, and its axes."""
 
-    def x_at(v: float) -> float:
-        return 10 + v * (width - 20)
+    def __init__(
+        self, x: tuple[float, float], y: tuple[float, float], *, width: int = WIDTH, height: int = HEIGHT, left: int = LEFT
+    ) -> None:
+        self.x_range, self.y_range, self.width, self.height, self.left = _wide(*x), _wide(*y), width, height, left
 
-    ruler = [el("line", x1=x_at(0), x2=x_at(1), y1=y, y2=y, class_="ruler")]
-    ruler += [
-        el("text", f"{t:.0%}", x=_px(x_at(t)), y=y + 24, class_="tick", text_anchor=anchor)
-        for t, anchor in ((0.0, "start"), (0.25, "middle"), (0.5, "middle"), (0.75, "middle"), (1.0, "end"))
-    ]
-    base = el(
-        "line",
-        el("title", words[1]),
-        x1=_px(x_at(baseline)),
-        x2=_px(x_at(baseline)),
-        y1=y - 9,
-        y2=y + 9,
-        class_="tickmark",
-    )
-    left, right = x_at(interval.low), x_at(interval.high)
-    band = el(
-        "rect",
-        el("title", words[0]),
-        x=_px(left),
-        y=y - 6,
-        width=_px(max(right - left, 2)),
-        height=12,
-        rx=6,
-        class_="band",
-    )
-    dot = el("circle", el("title", words[0]), cx=_px(x_at(accuracy)), cy=y, r=5, class_="mark")
-    return el(
-        "svg",
-        *ruler,
-        base,
-        band,
-        dot,
-        viewBox=f"0 0 {width} 44",
-        role="img",
-        aria_label="; ".join(words),
-        class_="strip",
-    )
+    def x(self, value: float) -> float:
+        low, high = self.x_range
+        return self.left + (value - low) / (high - low) * (self.width - self.left - RIGHT)
+
+    def y(self, value: float) -> float:
+        low, high = self.y_range
+        return self.height - BOTTOM - (value - low) / (high - low) * (self.height - TOP - BOTTOM)
+
+    def axes(self, x_label: str = "", y_label: str = "", *, x_ticks: Sequence[float] | None = None) -> list[Html]:
+        """Lines across with their numbers, numbers below, and what they are."""
+        right, below = self.width - RIGHT, self.height - BOTTOM
+        drawn = [_across(self.y(t), label(t), right, self.left) for t in ticks(*self.y_range)]
+        for t in ticks(*self.x_range) if x_ticks is None else x_ticks:
+            drawn.append(el("text", label(t), x=_px(self.x(t)), y=below + 18, class_="tick", text_anchor="middle"))
+        drawn.append(el("line", x1=self.left, x2=right, y1=below, y2=below, class_="axis"))
+        drawn.append(el("text", x_label, x=right, y=self.height - 4, class_="tick", text_anchor="end"))
+        if y_label:
+            drawn.append(el("text", y_label, x=self.left + 4, y=TOP + 10, class_="tick"))
+        return drawn
+
+    def svg(self, name: str, *drawn: object, class_: str = "chart") -> Html:
+        box = f"0 0 {self.width} {self.height}"
+        return el("svg", el("title", name), *drawn, viewBox=box, role="img", aria_label=name, class_=class_)
 
 
-def _across(y: float, text: str, right: float = WIDTH - RIGHT) -> Html:
-    line = el("line", x1=LEFT, x2=right, y1=_px(y), y2=_px(y), class_="grid")
-    return el("g", line, el("text", text, x=LEFT - 8, y=_px(y + 4), class_="tick", text_anchor="end"))
+def histogram(
+    name: str, values: Sequence[float] | np.ndarray, words: tuple[str, str], *, zero: bool = False, height: int = 220
+) -> Html:
+    """How often values lie where; ``words`` name the horizontal axis and say what a bar is (a format of low, high, count).
+
+    What lies outside of the middle 99% is counted in the first and the last bar. ``zero`` marks 0.
+    """
+    values = np.asarray(values, np.float64).reshape(-1)
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return Html("")
+    low, high = np.percentile(values, [0.5, 99.5]).tolist() if len(values) > 200 else (values.min(), values.max())
+    few = np.unique(values)
+    if len(few) <= 25 and (few == np.round(few)).all() and few[-1] - few[0] <= 40:
+        edges = np.arange(few[0] - 0.5, few[-1] + 1)
+    else:
+        low, high = _wide(float(low), float(high))
+        edges = np.linspace(low, high, int(np.clip(2 * len(values) ** (1 / 3), 6, 30)) + 1)
+    counts = np.histogram(np.clip(values, edges[0], edges[-1]), edges)[0]
+    frame = Frame((edges[0], edges[-1]), (0, float(counts.max()) * 1.04), height=height)
+    drawn: list[Html] = frame.axes(words[0])
+    for start, end, count in zip(edges[:-1].tolist(), edges[1:].tolist(), counts.tolist(), strict=True):
+        x, top = frame.x(start), frame.y(count)
+        said = el("title", words[1].format(low=label(_short(start)), high=label(_short(end)), count=count))
+        width, height = max(frame.x(end) - x - 1, 0.5), frame.height - BOTTOM - top
+        if count:
+            drawn.append(el("rect", said, x=_px(x), y=_px(top), width=_px(width), height=_px(height), class_="barred"))
+    if zero and edges[0] < 0 < edges[-1]:
+        x = _px(frame.x(0))
+        drawn.append(el("line", x1=x, x2=x, y1=TOP, y2=frame.height - BOTTOM, class_="best"))
+    return frame.svg(name, *drawn)
+
+
+MOST_POINTS = 1500  # of a scatter
+
+
+def scatter(name: str, x: np.ndarray, y: np.ndarray, words: tuple[str, str, str]) -> Html:
+    """Points beside the diagonal; ``words`` name both axes and say what a point is (a format of x and y)."""
+    x, y = (np.asarray(a, np.float64).reshape(-1) for a in (x, y))
+    chosen = np.unique(np.linspace(0, len(x) - 1, min(len(x), MOST_POINTS)).astype(int))
+    both = np.concatenate([x[chosen], y[chosen]])
+    low, high = float(both.min()), float(both.max())
+    space = (high - low) * 0.03 or 0.5
+    frame = Frame((low - space, high + space), (low - space, high + space), height=340)
+    drawn = frame.axes(*words[:2])
+    ends = frame.x_range
+    line = {"x1": frame.x(ends[0]), "y1": frame.y(ends[0]), "x2": frame.x(ends[1]), "y2": frame.y(ends[1])}
+    drawn.append(el("line", **{k: _px(v) for k, v in line.items()}, class_="best"))
+    radius, tell = 3 if len(chosen) <= 300 else 2, len(chosen) <= 400
+    for a, b in zip(x[chosen].tolist(), y[chosen].tolist(), strict=True):
+        said = el("title", words[2].format(x=label(_short(a)), y=label(_short(b)))) if tell else None
+        drawn.append(el("circle", said, cx=_px(frame.x(a)), cy=_px(frame.y(b)), r=radius, class_="point"))
+    return frame.svg(name, *drawn)
+
+
+def forecast_chart(window: Window, words: tuple[str, str, str, str]) -> Html:
+    """The past, what came, what was foreseen and its interval; ``words`` name these four."""
+    past, true, said = (np.asarray(a, np.float64) for a in (window.past, window.true, window.said))
+    ends = [e for e in (window.low, window.high) if e is not None]
+    everything = np.concatenate([past, true, said, *ends])
+    everything = everything[np.isfinite(everything)]
+    low, high = float(everything.min()), float(everything.max())
+    space = (high - low) * 0.06 or 0.5
+    horizon = len(said)
+    frame = Frame((-len(past), horizon - 1), (low - space, high + space))
+    drawn: list[Html] = frame.axes(x_ticks=())
+    below = frame.height - BOTTOM + 18
+    for at, time, anchor in zip((-len(past), 0, horizon - 1), window.times, ("start", "middle", "end"), strict=False):
+        drawn.append(el("text", time, x=_px(frame.x(at)), y=below + (16 if at == 0 else 0), class_="tick", text_anchor=anchor))
+    x = _px(frame.x(-0.5))
+    drawn.append(el("line", x1=x, x2=x, y1=TOP, y2=frame.height - BOTTOM, class_="best"))
+    if len(ends) == 2:
+        there = [f"{_px(frame.x(k))} {_px(frame.y(v))}" for k, v in enumerate(ends[1])]
+        back = [f"{_px(frame.x(k))} {_px(frame.y(v))}" for k, v in reversed(list(enumerate(ends[0])))]
+        drawn.append(el("path", el("title", words[3]), d=f"M{' L'.join(there + back)} Z", class_="between"))
+    before = list(zip(range(-len(past), 0), past.tolist(), strict=True))
+    came = [*before[-1:], *enumerate(true.tolist())]
+    foreseen = [*before[-1:], *enumerate(said.tolist())]
+    for name, style, points in zip(words, ("past", "train", "valid"), (before, came, foreseen), strict=False):
+        drawn.append(_curve(Curve(name, style, points), frame.x, frame.y, "", dots=len(points) <= 60))
+    return frame.svg(window.name, *drawn)
+
+
+def _wide(low: float, high: float) -> tuple[float, float]:
+    """A range that is not empty."""
+    return (low, high) if high > low else (low - 0.5, high + 0.5)
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.4g}")
+
+
+def _across(y: float, text: str, right: float = WIDTH - RIGHT, left: float = LEFT) -> Html:
+    line = el("line", x1=left, x2=right, y1=_px(y), y2=_px(y), class_="grid")
+    return el("g", line, el("text", text, x=left - 8, y=_px(y + 4), class_="tick", text_anchor="end"))
 
 
 def _baseline() -> Html:

@@ -89,6 +89,15 @@ def percent(value: float, count: int = 0) -> str:
     return f"{value:.2%}" if count >= 10_000 else f"{value:.1%}"
 
 
+def plain(value: float, digits: int = 4) -> str:
+    """A number of any size with so many digits that count, large ones without an exponent.
+
+    >>> plain(48213.2), plain(0.0012345), plain(1.5e12), plain(7.0)
+    ('48,213', '0.001234', '1.5e+12', '7')
+    """
+    return f"{value:,.0f}" if 10**digits <= abs(value) < 1e9 else f"{value:.{digits}g}"
+
+
 def sureness(probability: float) -> str:
     """A probability in percent that is not rounded up to certainty, nor down to impossibility.
 

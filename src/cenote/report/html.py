@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -65,3 +66,18 @@ def table(head: list[Any], rows: list[list[Any]], *, class_: str | None = None, 
 
     body = el("tbody", [el("tr", cells("td", row)) for row in rows])
     return el("div", el("table", el("thead", el("tr", cells("th", head, scope="col"))), body, class_=class_), class_="scroll")
+
+
+def bar(share: float, class_: str = "bar") -> Html:
+    """A bar of a share from 0 to 1."""
+    return el("span", class_=class_, style=f"width:{6 * share:.2f}rem")
+
+
+def folded(title: str, content: Html) -> Html:
+    """What is seen after a click; on paper always."""
+    return el("details", el("summary", title), content)
+
+
+def pairs(values: Mapping[str, Any]) -> Html:
+    """Names and their values."""
+    return el("dl", [join(el("dt", k), el("dd", v)) for k, v in values.items()])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,20 +9,44 @@ from typing import Any
 
 import numpy as np
 
-from ..core.errors import unknown
 from ..files import write_atomically
-from ..train.history import History, direction, number
-from .charts import Curve, interval_strip, line_chart, reliability_chart
-from .facts import Facts, count, percent, seconds, size, sureness
-from .html import Html, document, el, join, table
+from ..train.history import History
+from . import data, learning, results
+from .facts import Facts, seconds, size
+from .html import Html, document, el, join, pairs, table
 from .pictures import is_pictures, picture, value_range
-from .scores import Scores, baseline, score
-from .words import LANGUAGES, TERMS, WORDS
+from .scores import baseline, score
+from .story import Classified, Story
+from .words import Language
 
-MOST_CLASSES = 25  # in the confusion matrix
-SAMPLES = 6  # pictures of a class
-WORST = 24  # mistakes shown
-_COUNTERS = ("epoch", "step", "examples", "seconds")
+__all__ = ["render", "write"]
+
+SECTIONS = (
+    data.data,
+    learning.chosen,
+    learning.model,
+    learning.curves,
+    results.classes,
+    results.labels,
+    results.quantities,
+    results.forecasts,
+    results.samples,
+    results.worst,
+    results.best,
+    results.trust,
+)
+
+
+def render(path: str | os.PathLike, story: Story, language: str = "en") -> Path:
+    """Write the page of a story, whole or not at all: sections come in one order, those with nothing to show are left out.
+
+    Raises: ValueError for an unknown language; OSError if it cannot be written.
+    """
+    words = Language(language)
+    sections = [_header(story, words), *(section(story, words) for section in SECTIONS), _repeat(story.facts, words)]
+    title = f"{story.facts.title}: {words.say('report')}" if story.facts.title else words.say("report")
+    page = document(title, [*sections, _footer(words)], words.say("html_lang"))
+    return write_atomically(path, page.encode("utf-8"))
 
 
 def write(
@@ -61,293 +84,163 @@ def write(
     ...     "cat" in page.read_text("utf-8")
     True
     """
-    if language not in WORDS:
-        raise unknown("language", language, LANGUAGES)
-    scores = score(probabilities, labels)
-    names = [str(i) for i in range(scores.probabilities.shape[1])] if classes is None else [str(c) for c in classes]
-    if len(names) != scores.probabilities.shape[1]:
-        raise ValueError(f"{len(names)} class names for {scores.probabilities.shape[1]} probabilities of each example")
-    if pictures is not None:
-        pictures = np.asarray(pictures)
-        if len(pictures) != scores.count:
-            raise ValueError(f"{len(pictures)} pictures for {scores.count} labels")
+    from ..tasks.scores import Baseline, of_classes
+
+    Language(language)  # raises for one that is not there
+    found = score(probabilities, labels)
+    names = [str(i) for i in range(found.probabilities.shape[1])] if classes is None else [str(c) for c in classes]
+    if len(names) != found.probabilities.shape[1]:
+        raise ValueError(f"{len(names)} class names for {found.probabilities.shape[1]} probabilities of each example")
     known = (parts or {}).get("training")
     if known is None and isinstance(getattr(model, "info", {}).get("commonest"), int):
         known = [model.info["commonest"]]  # as it was in the data that the model has learned from
-    common = baseline(scores.labels, known)
-    page = _Page(scores, names, pictures, dict(parts or {}), facts or Facts(), language)
-    sections = [
-        page.header(*common),
-        page.data(),
-        page.model(model),
-        page.curves(history),
-        page.results(),
-        page.worst(),
-        page.trust(),
-        page.repeat(),
-        page.footer(),
+    common, rate = baseline(found.labels, known)
+    name = names[common] if common < len(names) else str(common)
+    story = Story(
+        facts=facts or Facts(),
+        scores=of_classes(found.probabilities, found.labels, names).values,
+        count=found.count,
+        baselines=[Baseline("majority class", rate, Language(language).say("always", name=name))],
+        parts={k: np.asarray(v).size for k, v in (parts or {"test": found.labels}).items()},
+        model=model,
+        history=history,
+        classified=Classified(names=names, scores=found, parts=dict(parts or {})),
+    )
+    if pictures is not None:
+        given = np.asarray(pictures)
+        if len(given) != found.count:
+            raise ValueError(f"{len(given)} pictures for {found.count} labels")
+        if is_pictures(given):
+            span = value_range(given)
+            alt = [names[i] for i in found.labels]
+            story.kind, story.show = "image", lambda rows: [picture(given[i], span, alt[i]) for i in rows]
+    return render(path, story, language)
+
+
+# -- what comes first ------------------------------------------------------------------------------------------------------
+
+
+def _header(story: Story, words: Language) -> Html:
+    f = story.facts
+    parts: list[Any] = [
+        el("h1", f.title or words.say("report")),
+        el("p", f.about, class_="soft") if f.about else None,
     ]
-    return write_atomically(path, document(page.title(), sections, page.say("html_lang")).encode("utf-8"))
+    parts += _score(story, words) if story.scores else [el("p", words.say("no_score"), class_="note")]
+    parts.append(el("p", words.say("interrupted"), class_="note") if f.interrupted else None)
+    return el("header", *parts)
 
 
-class _Page:
-    """The sections of a report, and what they share."""
+def _score(story: Story, words: Language) -> list[Any]:
+    main, count = story.scores[0], story.count
+    kind = words.say("windows_of" if story.kind == "series" else "tokens_of" if story.samples else "examples_of")
+    text = words.say("score_text", count=count, examples=kind)
+    if story.classified is not None and main.name == "accuracy":
+        text = words.say("score_right", right=story.classified.scores.right, count=count)
+    said = el("span", el("strong", words.term(main.name)), text)
+    known = main.low == main.low
+    low, high = (main.write(v, count) for v in (main.low, main.high))
+    told = [words.say("interval", low=low, high=high)] if known else []
+    told.append(words.say("lower" if main.better == "lower" else "higher"))
+    close = [b for b in story.baselines if not main.beats(b.value)]
+    worse = [b for b in close if (main.high < b.value if main.better == "higher" else main.low > b.value)]
+    notes = []
+    for key, others in (("worse", worse), ("no_better", [b for b in close if b not in worse])):
+        names = words.say("comma").join(words.say("quoted", name=words.term(b.name)) for b in others)
+        notes.append(el("p", words.say(key, names=names), class_="note") if others else None)
+    if story.baselines and not close:
+        notes.append(el("p", words.say("all_better")))
+    return [
+        el("div", el("b", main.text(count)), said, class_="score"),
+        _strip(story, words),
+        el("p", words.say("gap").join(told)),
+        *notes,
+        _others(story, words),
+    ]
 
-    def __init__(
-        self,
-        scores: Scores,
-        names: list[str],
-        pictures: np.ndarray | None,
-        parts: dict[str, Any],
-        facts: Facts,
-        language: str,
-    ) -> None:
-        self.scores, self.names, self.facts = scores, names, facts
-        self.pictures = pictures if pictures is not None and is_pictures(pictures) else None
-        self.span = (0.0, 1.0) if self.pictures is None else value_range(self.pictures)
-        self.parts = {k: np.asarray(v).reshape(-1).astype(np.int64) for k, v in parts.items()} or {"test": scores.labels}
-        self.words, self.terms = WORDS[language], TERMS[language]
 
-    def say(self, key: str, **values: Any) -> str:
-        return self.words[key].format(**values)
+def _strip(story: Story, words: Language) -> Html | None:
+    """The model's score with its interval above those of simple answers, on one ruler."""
+    main, count = story.scores[0], story.count
+    ends = [v for v in (main.value, main.low, main.high, *(b.value for b in story.baselines)) if np.isfinite(v)]
+    if not ends:
+        return None
+    if main.percent and min(ends) >= 0 and max(ends) <= 1:
+        first, last = 0.0, 1.0
+    else:
+        first, last = min(ends), max(ends)
+        space = (last - first) * 0.08 or abs(last) * 0.1 or 0.5
+        first, last = first - space if first < 0 or first > (last - first) else 0.0, last + space
 
-    def term(self, name: str) -> str:
-        return self.terms.get(name, name.replace("_", " "))
+    def at(value: float) -> float:
+        return 100 * min(max((value - first) / (last - first), 0), 1)
 
-    def title(self) -> str:
-        return f"{self.facts.title}: {self.say('report')}" if self.facts.title else self.say("report")
+    def line(name: Any, value: float, marks: list[Html], class_: str) -> Html:
+        track = el("div", marks, class_="track")
+        return join(el("div", name, class_=f"name {class_}"), track, el("div", main.write(value, count), class_="number"))
 
-    # -- what comes first --------------------------------------------------------------------------------------------------
+    said = f"{words.term(main.name)} {main.text(count)}"
+    marks = [el("i", class_="dot", style=f"left:{at(main.value):.2f}%", title=said)]
+    if main.low == main.low:
+        left, right = sorted((at(main.low), at(main.high)))
+        marks.insert(0, el("i", class_="band", style=f"left:{left:.2f}%;width:{max(right - left, 0.4):.2f}%", title=said))
+    rows = [line(words.say("this_model"), main.value, marks, "own")]
+    for b in story.baselines:
+        mark = el("i", class_="mark", style=f"left:{at(b.value):.2f}%", title=main.write(b.value, count))
+        name = join(words.term(b.name), el("small", _about(b, story, words)) if b.about else None)
+        rows.append(line(name, b.value, [mark], ""))
+    if not np.isfinite([first, last]).all():
+        return None
+    ruler = el("div", el("span", main.write(first, count)), el("span", main.write(last, count)), class_="ruler")
+    return el("div", *rows, el("div"), ruler, class_="strip")
 
-    def header(self, common: int, rate: float) -> Html:
-        s = self.scores
-        low, high = (percent(v, s.count) for v in s.interval)
-        name = self.names[common] if common < len(self.names) else str(common)
-        interval = self.say("interval", low=low, high=high)
-        compare = self.say("baseline", name=name, accuracy=percent(rate, s.count))
-        return el(
-            "header",
-            el("h1", self.facts.title or self.say("report")),
-            el("p", self.facts.about, class_="soft") if self.facts.about else None,
-            el(
-                "div",
-                el("b", percent(s.accuracy, s.count)),
-                el("span", el("strong", self.say("score")), self.say("score_text", right=s.right, count=s.count)),
-                class_="score",
-            ),
-            interval_strip(s.accuracy, s.interval, rate, (interval, compare)),
-            el("p", interval, " ", compare),
-            el("p", self.say("no_better"), class_="note") if s.interval.low <= rate else None,
-            el("p", self.say("interrupted"), class_="note") if self.facts.interrupted else None,
-        )
 
-    def data(self) -> Html:
-        counted = {k: v for k, v in self.parts.items() if len(v)}
-        said = [self.say("part_counts", count=len(v), name=self._part(k)) for k, v in counted.items()]
-        line = self.say("comma").join(said)
-        explained = None
-        if {"training", "test"} <= counted.keys():
-            explained = self.say("data_text" if "validation" in counted else "data_text_two")
-        counts = {k: np.bincount(v, minlength=len(self.names)) for k, v in counted.items()}
-        rows: list[list[Any]] = []
-        together = np.sum(list(counts.values()), axis=0)
-        for i, name in enumerate(self.names):
-            row: list[Any] = [name]
-            if self.pictures is not None:
-                row.append(self._samples(i))
-            row += [f"{c[i]:,}" for c in counts.values()]
-            share = together[i] / max(together.sum(), 1)
-            full = max(together.max(), 1)
-            row.append(el("span", _bar(together[i] / full), " ", percent(share), class_="line-of"))
-            rows.append(row)
-        head = [self.say("class"), *([self.say("examples")] if self.pictures is not None else [])]
-        head += [*(self._part(k) for k in counts), self.say("share")]
-        shown = table(head, rows, text=(0, len(head) - 1, *([1] if self.pictures is not None else [])))
-        if len(self.names) > MOST_CLASSES:
-            shown = _folded(f"{len(self.names)} × {self.say('class')}", shown)
-        return el("section", el("h2", self.say("data")), el("p", line, class_="soft"), el("p", explained or ""), shown)
+def _about(b: Any, story: Story, words: Language) -> str:
+    """How a simple answer is found, in the page's language where it is only a class."""
+    found = story.classified
+    if b.name == "majority class" and found is not None and found.parts.get("training") is not None:
+        counts = np.bincount(np.asarray(found.parts["training"]).reshape(-1).astype(np.int64), minlength=len(found.names))
+        return words.say("always", name=found.names[int(counts.argmax())])
+    return b.about
 
-    def _part(self, name: str) -> str:
-        return self.words.get(name, name)
 
-    def _samples(self, index: int) -> Html:
-        assert self.pictures is not None
-        rows = np.flatnonzero(self.scores.labels == index)[:SAMPLES]
-        alt = self.names[index]
-        return el("div", [picture(self.pictures[r], self.span, alt) for r in rows], class_="samples")
+def _others(story: Story, words: Language) -> Html | None:
+    """All scores with their intervals."""
+    if len(story.scores) < 2:
+        return None
+    rows = []
+    for s in story.scores:
+        ends = [s.write(v, story.count) for v in (s.low, s.high)]
+        rows.append([words.term(s.name), s.text(story.count), f"{ends[0]} – {ends[1]}" if s.low == s.low else "–"])
+    head = [words.say(k) for k in ("measure", "value", "interval_head")]
+    return join(el("h3", words.say("scores")), table(head, rows))
 
-    def model(self, model: Any) -> Html:
-        if model is None:
-            return Html("")
-        found = model.summary(show=False)
-        prepared = getattr(model, "info", {}).get("input")
-        text = self.say("model_text" if prepared else "model_plain", params=f"{found.parameters:,}")
-        work = self.say("model_work", flops=count(found.flops), weights=size(found.weight_bytes))
-        rows = [
-            [
-                el("span", r.path, f" ({r.note})" if r.note else None, style=f"padding-left:{r.depth}em"),
-                *(r.kind, r.shape.replace(" ", "\u00a0"), f"{r.parameters:,}", count(r.flops)),
-            ]
-            for r in found.rows
-        ]
-        head = [self.say(k) for k in ("layer", "kind", "output", "parameters", "operations")]
-        shown = table(head, rows, class_="model", text=(0, 1, 2))
-        return el("section", el("h2", self.say("model")), el("p", text, " ", work), shown)
 
-    def curves(self, history: History | None) -> Html:
-        if history is None:
-            return Html("")
-        if not history.records:
-            return el("section", el("h2", self.say("curves")), el("p", self.say("no_curves")))
-        names = dict.fromkeys(k.removeprefix("val_") for r in history.records for k in r if k not in _COUNTERS)
-        names.pop("learning_rate", None)
-        rates = {r.get("learning_rate") for r in history.records}
-        figures = [self._curve(history, name) for name in [*names, *(["learning_rate"] if len(rates) > 1 else [])]]
-        kept = el("p", self.say("kept", epoch=self.facts.kept_epoch)) if self.facts.kept_epoch else None
-        return el(
-            "section",
-            el("h2", self.say("curves")),
-            kept,
-            el("p", self.say("curves_text"), class_="soft"),
-            el("div", figures, class_="charts"),
-        )
+# -- what comes last -------------------------------------------------------------------------------------------------------
 
-    def _curve(self, history: History, name: str) -> Html | None:
-        curves = []
-        for key, style, text in ((name, "train", "training"), (f"val_{name}", "valid", "validation")):
-            points = [(float(r["epoch"] + 1), float(r[key])) for r in history.records if _is_number(r.get(key))]
-            if points:
-                curves.append(Curve(self.say(text), style, points))
-        finite = [p for p in (curves[-1].points if curves else ()) if math.isfinite(p[1])]
-        if not finite:
-            return None
-        best, goal = None, direction(name)
-        if goal and len(finite) > 1:
-            x, y = (min if goal == "min" else max)(finite, key=lambda p: p[1])
-            best = (x, y, self.say("best_epoch", value=number(y), epoch=int(x)))
-        title = self.term(name)
-        keys = [el("span", c.label, class_=f"key {c.style}") for c in curves] if len(curves) > 1 else None
-        said = el("figcaption", el("b", title), keys, el("span", best[2], class_="mark-text") if best else None)
-        return el("figure", said, line_chart(title, curves, x_label=self.say("epoch"), best=best))
 
-    # -- results -----------------------------------------------------------------------------------------------------------
+def _repeat(f: Facts, words: Language) -> Html:
+    parts: list[Any] = []
+    if f.command:
+        parts += [el("pre", _command(f.command)), el("p", words.say("repeat_text"), class_="soft")]
+    settings = {words.term(str(k)): v for k, v in f.settings.items()}
+    cost = {words.known(f"time_{k}").removeprefix("time_"): seconds(v) for k, v in f.seconds.items()}
+    cost |= {words.say("memory"): size(f.memory)} if f.memory else {}
+    cost |= {words.say("device"): f.device} if f.device else {}
+    cost |= {words.say("stopped"): f.stopped} if f.stopped else {}
+    lists = (("settings", settings), ("cost", cost), ("versions", f.versions))
+    found = [el("div", el("h3", words.say(key)), pairs(values)) for key, values in lists if values]
+    parts.append(el("div", found, class_="beside") if found else None)
+    return el("section", el("h2", words.say("repeat")), *parts) if any(parts) else Html("")
 
-    def results(self) -> Html:
-        s = self.scores
-        parts: list[Any] = [el("h2", self.say("results"))]
-        if s.right == s.count:
-            parts.append(el("p", self.say("no_mistakes", count=s.count)))
-        parts.append(el("p", self.say("matrix_text"), class_="soft"))
-        pairs = [
-            self.say("confused_row", true=self.names[t], said=self.names[p], count=n, total=int(s.confusion[t].sum()))
-            for t, p, n in s.confused()
-        ]
-        common = el("div", el("h3", self.say("confused")), el("ul", [el("li", p) for p in pairs])) if pairs else None
-        parts.append(el("div", el("div", self._matrix()), common, class_="beside"))
-        parts += [el("h3", self.say("by_class")), el("p", self.say("by_class_text"), class_="soft"), self._by_class()]
-        return el("section", *parts)
 
-    def _matrix(self) -> Html:
-        m, chosen = self.scores.confusion, np.arange(len(self.names))
-        note = None
-        if len(chosen) > MOST_CLASSES:
-            wrong = m.sum(0) + m.sum(1) - 2 * np.diag(m)
-            chosen = np.sort(np.argsort(-wrong, kind="stable")[:MOST_CLASSES])
-            note = el("p", self.say("matrix_some", shown=MOST_CLASSES, all=len(self.names)), class_="soft")
-        tall = "tall" if max(len(self.names[i]) for i in chosen) > 3 else None
-        corner = el("th", f"{self.say('true')} ↓", el("br"), f"{self.say('said')} →", class_="axis-name")
-        head = el("tr", corner, [el("th", el("span", self.names[i]), scope="col", class_=tall) for i in chosen])
-        lines = []
-        for i in chosen:
-            total = int(m[i].sum())
-            cells = [self._cell(int(i), int(j), int(m[i, j]), total) for j in chosen]
-            lines.append(el("tr", el("th", self.names[i], scope="row"), cells))
-        shown = el("div", el("table", el("thead", head), el("tbody", lines), class_="matrix"), class_="scroll")
-        return join(note, shown)
+def _footer(words: Language) -> Html:
+    from .. import __version__
 
-    def _cell(self, true: int, said: int, count: int, total: int) -> Html:
-        names = {"true": self.names[true], "said": self.names[said]}
-        share = count / total if total else 0.0
-        if not count:
-            return el("td")
-        title = self.say("cell", **names, count=count, total=total, share=percent(share))
-        # Few mistakes must still be seen: their colour grows with the root of the share.
-        strength = 0.12 + 0.6 * share if true == said else min(0.18 + 0.8 * math.sqrt(share), 0.9)
-        return el("td", f"{count:,}", title=title, class_="hit" if true == said else "miss", style=f"--a:{strength:.2f}")
-
-    def _by_class(self) -> Html:
-        rows = []
-        for row in self.scores.classes:
-            values = [percent(row.precision), percent(row.recall), percent(row.f1)]
-            meter = "" if math.isnan(row.f1) else _bar(row.f1, "bar meter")
-            rows.append([self.names[row.index], f"{row.count:,}", *values, meter])
-        head = [self.say(k) for k in ("class", "count", "precision", "recall", "f1")]
-        shown = table([*head, ""], rows, text=(0, 5))
-        return shown if len(rows) <= MOST_CLASSES else _folded(f"{len(rows)} × {self.say('class')}", shown)
-
-    def worst(self) -> Html:
-        rows = self.scores.worst(WORST)
-        if self.pictures is None or not len(rows):
-            return Html("")
-        figures = []
-        for r in rows:
-            true, said = int(self.scores.labels[r]), int(self.scores.predicted[r])
-            sure = float(self.scores.probabilities[r, said])
-            names = {"true": self.names[true], "said": self.names[said]}
-            truth = self.say("worst_truth", truth=sureness(float(self.scores.truth[r])))
-            image = picture(self.pictures[r], self.span, self.say("worst_caption", **names), f"#{r}; {truth}")
-            answer = join(self.say("said"), " ", el("b", names["said"]), f" ({sureness(sure)})")
-            figures.append(el("figure", image, el("figcaption", self.say("true"), " ", names["true"], el("br"), answer)))
-        text = self.say("worst_text", count=len(rows))
-        return el("section", el("h2", self.say("worst")), el("p", text, class_="soft"), el("div", figures, class_="wall"))
-
-    def trust(self) -> Html:
-        words = (self.say("certainty"), self.say("how_often"), self.words["trust_point"])
-        text = self.say("trust_text", error=percent(self.scores.calibration_error))
-        figure = el("figure", el("figcaption", el("b", words[1])), reliability_chart(self.scores.reliability(), words))
-        shown = el("div", figure, class_="charts one")
-        return el("section", el("h2", self.say("trust")), el("p", text, class_="soft"), shown)
-
-    # -- what comes last ---------------------------------------------------------------------------------------------------
-
-    def repeat(self) -> Html:
-        f = self.facts
-        parts: list[Any] = []
-        if f.command:
-            parts += [el("pre", _command(f.command)), el("p", self.say("repeat_text"), class_="soft")]
-        settings = {self.term(str(k)): v for k, v in f.settings.items()}
-        cost = {self.words.get(f"time_{k}", k): seconds(v) for k, v in f.seconds.items()}
-        cost |= {self.say("memory"): size(f.memory)} if f.memory else {}
-        cost |= {self.say("device"): f.device} if f.device else {}
-        cost |= {self.say("stopped"): f.stopped} if f.stopped else {}
-        lists = (("settings", settings), ("cost", cost), ("versions", f.versions))
-        shown = [el("div", el("h3", self.say(key)), _pairs(values)) for key, values in lists if values]
-        parts.append(el("div", shown, class_="beside") if shown else None)
-        return el("section", el("h2", self.say("repeat")), *parts) if any(parts) else Html("")
-
-    def footer(self) -> Html:
-        from .. import __version__
-
-        return el("footer", self.say("made", version=__version__))
+    return el("footer", words.say("made", version=__version__))
 
 
 def _command(text: str) -> Html:
     """A command that is broken into lines between its options only."""
     first, *options = text.split(" --")
     return join(el("span", first), [join(" ", el("span", f"--{option}")) for option in options])
-
-
-def _bar(share: float, class_: str = "bar") -> Html:
-    return el("span", class_=class_, style=f"width:{6 * share:.2f}rem")
-
-
-def _folded(title: str, content: Html) -> Html:
-    return el("details", el("summary", title), content)
-
-
-def _pairs(values: Mapping[str, Any]) -> Html:
-    return el("dl", [join(el("dt", k), el("dd", v)) for k, v in values.items()])
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)

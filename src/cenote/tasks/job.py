@@ -15,9 +15,10 @@ from ..data.answers import Classes, Labels, missing
 from ..data.examples import Examples, Finding
 from ..data.split import Parts
 from .base import Choice, Task
+from .scores import Scores
 from .sources import builtin, shown
 
-__all__ = ["Job", "Outcome", "feed", "inputs_only", "parted", "plan", "read"]
+__all__ = ["Job", "Outcome", "feed", "inputs_only", "measured", "parted", "plan", "read"]
 
 SMALL = 5000  # examples; with fewer, larger shares are held out, so that the scores mean something
 SHARES = {"validation": (0.15, 0.1), "test": (0.2, 0.1)}  # of small data, of large data
@@ -202,8 +203,7 @@ class Job:
         if len(self.parts.validation):
             self.task.calibrate(self.model, self.parts.validation)
         if len(self.parts.test):
-            x = inputs_only(self.task.arrays(self.parts.test), 256)
-            scores = self.task.score(self.task.outputs(self.model, x), self.parts.test)
+            scores = measured(self.task, self.model, self.parts.test)
             self.seconds["testing"] = time.perf_counter() - began
             began = time.perf_counter()
             baselines = self.task.baselines(self.parts)
@@ -211,6 +211,15 @@ class Job:
         trained = Trained(self.task, self.model, scores, baselines, self.outcome and self.outcome.history, self)
         self.model.info = trained.facts()
         return trained
+
+
+def measured(task: Task, model: Any, examples: Examples) -> Scores:
+    """The scores of a model for examples; texts that it wrote are kept with them ("said"), for the report."""
+    outputs = task.outputs(model, inputs_only(task.arrays(examples), 256))
+    scores = task.score(outputs, examples)
+    if isinstance(outputs, list) and all(isinstance(text, str) for text in outputs):
+        scores.arrays["said"] = np.array(outputs, object)
+    return scores
 
 
 def plan(task: Task, source: Any, *, validation: Any = None, test: Any = None, verbose: str | int = "auto") -> Job:

@@ -13,11 +13,22 @@ from typing import Any
 
 import numpy as np
 
-from ..report.facts import percent
+from ..report.facts import percent, plain
 from ..report.scores import score as score_classes
 from ..report.scores import wilson
 
-__all__ = ["Baseline", "Score", "Scores", "average", "of_classes", "of_labels", "of_quantities", "resampled", "share"]
+__all__ = [
+    "Baseline",
+    "Score",
+    "Scores",
+    "average",
+    "of_classes",
+    "of_labels",
+    "of_quantities",
+    "resampled",
+    "score_table",
+    "share",
+]
 
 ROUNDS = 1000  # of the bootstrap
 
@@ -38,13 +49,13 @@ class Score:
         """The value as people read it.
 
         >>> Score("accuracy", 0.9777, percent=True).text(), Score("RMSE", 48213.2, unit="USD").text()
-        ('97.8%', '4.821e+04 USD')
+        ('97.8%', '48,213 USD')
         """
         return self.write(self.value, count) + (f" {self.unit}" if self.unit else "")
 
     def write(self, value: float, count: int = 0) -> str:
         """Any value of this kind (a baseline's, an end of the interval) as people read it, without the unit."""
-        return percent(value, count) if self.percent else f"{value:.4g}"
+        return percent(value, count) if self.percent else plain(value)
 
     def beats(self, value: float) -> bool:
         """Whether even the worse end of the interval is better than another value, such as a baseline's."""
@@ -96,6 +107,10 @@ class Scores:
             )
         return "\n".join([*lines, f"{'examples':<14} {self.count:,}"])
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows: a table."""
+        return score_table(self, [])
+
 
 @dataclass(frozen=True)
 class Baseline:
@@ -107,6 +122,20 @@ class Baseline:
 
     def record(self) -> dict[str, Any]:
         return {"name": self.name, "value": self.value, "about": self.about}
+
+
+def score_table(scores: Scores, baselines: Sequence[Baseline]) -> str:
+    """Scores with their intervals and baselines below them, as HTML for notebooks."""
+    from ..report.html import table
+
+    rows = []
+    for s in scores.values:
+        ends = [s.write(v, scores.count) for v in (s.low, s.high)]
+        rows.append([s.name, s.text(scores.count), f"{ends[0]} – {ends[1]}" if s.low == s.low else "", ""])
+    for b in baselines:
+        verdict = "" if scores.main.beats(b.value) else "the model is not clearly better"
+        rows.append([f"{b.name} (baseline)", scores.main.write(b.value, scores.count), "", verdict])
+    return table([f"of {scores.count:,} examples", "score", "95% interval", ""], rows, text=(0, 3))
 
 
 def share(name: str, right: int, count: int, **more: Any) -> Score:

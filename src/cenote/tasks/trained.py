@@ -15,8 +15,8 @@ from ..data.examples import Examples, Finding
 from ..data.preparation import Preparation
 from ..files import BadFile, write_atomically
 from .base import Task
-from .job import Job, answerable, inputs_only, read
-from .scores import Baseline, Scores
+from .job import Job, answerable, measured, read
+from .scores import Baseline, Scores, score_table
 from .sources import shown
 
 __all__ = ["Trained"]
@@ -70,6 +70,17 @@ class Trained:
         score = self.scores and f", {self.scores.main.name} {self.scores.main.text(self.scores.count)}"
         return f"<Trained {self.task.name}: {self.info.get('network', type(self.model).__name__)}{score or ''}>"
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the scores beside the baselines, the data, and the model's size."""
+        from ..report.html import join, pairs
+
+        facts = {"task": self.task.name, "data": self.info.get("dataset", ""), "about": self.info.get("about", "")}
+        facts["model"] = f"{self.info.get('network', type(self.model).__name__)}, {self.model.count_params():,} parameters"
+        if self.job is not None:
+            facts["examples"] = ", ".join(f"{count:,} {name}" for name, count in self.job.parts.counts().items())
+        shown = None if self.scores is None else score_table(self.scores, self.baselines)
+        return join(pairs({k: v for k, v in facts.items() if v}), shown)
+
     # -- use ---------------------------------------------------------------------------------------------------------------
 
     def predict(self, source: Any, *, change: Callable[[Any], Any] | None = None) -> list[dict[str, Any]]:
@@ -117,8 +128,7 @@ class Trained:
 
     def measure(self, examples: Examples) -> Scores:
         """The scores for examples that have been read."""
-        x = inputs_only(self.task.arrays(examples), 256)
-        return self.task.score(self.task.outputs(self.model, x), examples)
+        return measured(self.task, self.model, examples)
 
     def explain(
         self,

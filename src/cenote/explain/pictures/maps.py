@@ -126,7 +126,9 @@ def _picture(axes: Any, x: np.ndarray, audio: bool) -> None:
 
 
 def _title(found: Explanation, row: int) -> str:
-    raw = found.raw
+    sources, raw = found.details.get("sources"), found.raw
+    if sources is not None:
+        return str(sources[row]).rsplit("/", 1)[-1]
     if isinstance(raw, list) and isinstance(raw[row], str):
         return raw[row].rsplit("/", 1)[-1]
     return f"example {row}"

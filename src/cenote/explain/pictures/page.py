@@ -18,6 +18,7 @@ from ...report.pictures import picture, value_range
 from ..result import Explanation
 from . import kind_of
 from .maps import overlay, single
+from .reasons import in_chinese
 from .swarm import series, swarm
 from .tables import columns, labels, strongest
 from .texts import coloured, pieces
@@ -52,7 +53,7 @@ WORDS = {
         "high, blue where it is low, grey where it has no order.",
         "series_text": "The line is the past; the bars below say what each step did to the forecast. Times run to the right.",
         "audio_text": "Time runs to the right, pitch upwards: the spectrogram as the model sees it, and what mattered in it.",
-        "image_text": "Above 64 pixels a side the values are smoothed for the eye; sums and tables are of the values themselves.",
+        "image_text": "Above 64 pixels a side the values are smoothed for the eye; sums are of the values themselves.",
         "towards": "All towards {name}.",
         "command": "command",
         "answer": "answer",
@@ -95,6 +96,7 @@ WORDS = {
 STYLE = """
 svg.swarm { display: block; width: 100%; max-width: 46rem; height: auto; margin: .4rem 0 .8rem; }
 .scroll > svg.swarm { min-width: 30rem; }
+.values .track { align-self: center; width: 100%; height: 1.35rem; }
 h3 > .soft { display: block; font-weight: 400; }
 .examples .pair img { image-rendering: auto; } .examples .pair img.pixels { image-rendering: pixelated; }
 .examples .pair.high { grid-template-columns: 1fr; } .examples .pair.high img { aspect-ratio: 5 / 2; }
@@ -168,7 +170,7 @@ def certificate(found: Explanation, words: dict[str, str]) -> Html:
     """How the explanation was made, and how far it can be trusted."""
     rows: list[tuple[str, Any]] = [(words["method"], found.method.replace("_", " "))]
     if found.reason:
-        rows.append((words["why"], found.reason))
+        rows.append((words["why"], in_chinese(found.reason) if words["html_lang"] == "zh-CN" else found.reason))
     part = found.completeness
     rows.append((words["gap"], words["no_gap"] if part is None else words["gap_text"].format(part=f"{float(part.max()):.1g}")))
     if found.error is not None:

@@ -42,7 +42,8 @@ def labels(found: Explanation, row: int) -> list[str]:
 
 
 def _said(value: Any) -> str:
-    return "missing" if value is None else shown_value(value) if isinstance(value, float) else str(value)
+    text = "missing" if value is None else shown_value(value) if isinstance(value, float) else " ".join(str(value).split())
+    return text if len(text) <= 60 else text[:59] + "…"
 
 
 def strongest(values: np.ndarray, names: list[str], most: int, errors: np.ndarray | None = None) -> tuple:
