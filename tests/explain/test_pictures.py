@@ -155,3 +155,20 @@ def test_what_is_not_known_is_named(tmp_path):
 
 def test_notebooks_show_it():
     assert "values" in table()._repr_html_() and "data:image/png" in image()._repr_html_()
+
+
+def test_two_features_at_once_are_a_map():
+    mean = np.outer([0.0, 1.0, 2.0], [1.0, 0.5])
+    found = Curves("partial_dependence", "Age x Sex", np.arange(3.0), mean, details={"grids": [np.arange(3.0), np.array(["m", "f"])]})
+    axes = found.plot().axes[0]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("Age", "Sex")
+    assert [t.get_text() for t in axes.get_yticklabels()] == ["m", "f"]
+    assert np.array_equal(np.asarray(axes.collections[0].get_array()).reshape(2, 3), mean.T)
+
+
+def test_lime_says_how_well_its_surrogate_fits():
+    from cenote import explain
+
+    x = np.random.RandomState(0).normal(size=(40, 3)).astype("float32")
+    found = explain.lime(lambda x: 2 * x[:, 0] - x[:, 1], x[:1], background=x, names=["a", "b", "c"])
+    assert "R2" in repr(found) and "Importance(" not in repr(Importance("any", np.array([0.1, 0.7]), ["a", "b"]))

@@ -83,19 +83,26 @@ class Explanation:
         >>> found.top(2)
         [('b', -2.0), ('c', 1.0)]
         """
-        flat: list[tuple[str, float]] = []
         leaves = jax.tree_util.tree_leaves_with_path(self.values)
-        for path, leaf in leaves:
-            prefix = jax.tree_util.keystr(path) if len(leaves) > 1 else ""
-            values = np.asarray(leaf)[row]
-            named = self.names if self.names and len(self.names) == values.size else None
-            words = self.details.get("words")
-            if words is not None:
-                named = [*words[row], *[""] * (values.size - len(words[row]))]
-            for number, place in enumerate(np.ndindex(values.shape)):
-                label = named[number] if named else (str(place[0]) if len(place) == 1 else str(tuple(place)))
-                flat.append((prefix + label, float(values[place])))
+        every = [np.asarray(leaf)[row] for _, leaf in leaves]
+        if "words" in self.details:  # behind the last word there is nothing
+            flat = list(zip(self.details["words"][row], every[0].tolist(), strict=False))
+        elif self.names and len(self.names) == sum(values.size for values in every):  # one for each feature of all inputs
+            flat = list(zip(self.names, np.concatenate([values.ravel() for values in every]).tolist(), strict=True))
+        else:
+            flat = []
+            for (path, _), values in zip(leaves, every, strict=True):
+                prefix = jax.tree_util.keystr(path) if len(leaves) > 1 else ""
+                flat += [
+                    (prefix + self._place(place, values.shape), float(values[place])) for place in np.ndindex(values.shape)
+                ]
         return sorted(flat, key=lambda item: -abs(item[1]))[:count]
+
+    def _place(self, place: tuple[int, ...], shape: tuple[int, ...]) -> str:
+        """A place in words: its numbers, the last one by name where the last axis has names."""
+        if self.names and len(place) > 1 and len(self.names) == shape[-1]:
+            return f"{self.names[place[-1]]} at {', '.join(map(str, place[:-1]))}"
+        return str(place[0]) if len(place) == 1 else str(tuple(place))
 
     def __repr__(self) -> str:
         shapes = ", ".join(str(np.shape(v)) for v in jax.tree.leaves(self.values))
@@ -107,6 +114,11 @@ class Explanation:
             lines.append(f"  completeness gap at most {self.gap.max():.2g} ({parts.max():.2g} of the whole)")  # type: ignore[union-attr]
         if self.error is not None:
             lines.append(f"  standard errors up to {max(np.max(e) for e in jax.tree.leaves(self.error)):.2g}")
+        if "r2" in self.details:
+            r2, stability = (np.min(self.details[name]) for name in ("r2", "stability"))
+            lines.append(
+                f"  the surrogate explains R2 = {r2:.2f} or more near the examples; its order is stable to {stability:.2f}"
+            )
         for row in range(min(len(self), 3)):
             shown = ", ".join(f"{name} {value:+.3g}" for name, value in self.top(4, row))
             start = "" if self.base is None else f" from {self.base[row]:.3g}"
@@ -177,6 +189,20 @@ class Curves:
     output: str = ""
     details: dict[str, Any] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        about = f"{self.output} by {self.feature}" if self.output else f"the output by {self.feature}"
+        lines = [f"{self.method}: {about}, {' x '.join(map(str, self.mean.shape))} points"]
+        if self.mean.ndim == 1:
+            low, high = int(np.argmin(self.mean)), int(np.argmax(self.mean))
+            ends = [
+                f"{self.mean[i]:.4g} at {self.grid[i]:.4g}"
+                if self.grid.dtype.kind in "fiu"
+                else f"{self.mean[i]:.4g} at {self.grid[i]}"
+                for i in (low, high)
+            ]
+            lines.append(f"  lowest {ends[0]}, highest {ends[1]}")
+        return "\n".join(lines)
+
     def plot(self, **options: Any) -> Any:
         """A matplotlib figure of the curve."""
         from .pictures import plot_curves
@@ -194,6 +220,13 @@ class Importance:
     error: np.ndarray | None = None
     unit: str = ""  # what a value is measured in, such as "accuracy lost"
     details: dict[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        lines = [f"{self.method} of {len(self.names)} features" + (f", in {self.unit}" if self.unit else "")]
+        for i in self.order[:8]:
+            spread = "" if self.error is None else f" ± {self.error[i]:.2g}"
+            lines.append(f"  {self.names[i]} {self.values[i]:.3g}{spread}")
+        return "\n".join([*lines, "  ..."] if len(self.names) > 8 else lines)
 
     @property
     def order(self) -> np.ndarray:

@@ -14,6 +14,8 @@ MOST_LINES = 100  # of single examples in an ICE plot
 
 def curve(found: Curves, *, centred: bool = False) -> Any:
     """The mean in colour, single examples in grey, the feature's values as a rug; ``centred`` lets all start at zero."""
+    if np.ndim(found.mean) == 2:
+        return pair(found)
     drawn = figure(6.0, 3.8)
     axes = drawn.add_subplot()
     grid = np.asarray(found.grid)
@@ -43,6 +45,30 @@ def curve(found: Curves, *, centred: bool = False) -> Any:
     axes.set_ylabel(found.output or "output", family=fonts(), color=INK)
     axes.set_title(found.method.replace("_", " "), loc="left", fontsize=10, color=GREY)
     plain(axes, grid="y")
+    return drawn
+
+
+def pair(found: Curves) -> Any:
+    """Two features at once: the mean as a map, orange where it is high and blue where it is low."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    drawn = figure(5.6, 4.4)
+    axes = drawn.add_subplot()
+    grids = [np.asarray(g) for g in found.details["grids"]]
+    named = [g.dtype.kind not in "fiu" for g in grids]
+    places = [np.arange(len(g)) if n else g for g, n in zip(grids, named, strict=True)]
+    colors = LinearSegmentedColormap.from_list("low to high", [DOWN, "#f5f3f0", UP])
+    shown = axes.pcolormesh(*places, np.asarray(found.mean).T, shading="nearest", cmap=colors)
+    for axis, grid, n in zip((axes.xaxis, axes.yaxis), grids, named, strict=True):
+        if n:
+            axis.set_ticks(range(len(grid)), [str(g) for g in grid], family=fonts())
+    first, _, second = found.feature.partition(" x ")
+    axes.set_xlabel(first, family=fonts(), color=INK)
+    axes.set_ylabel(second, family=fonts(), color=INK)
+    axes.set_title(found.method.replace("_", " "), loc="left", fontsize=10, color=GREY)
+    bar = drawn.colorbar(shown, ax=axes)
+    bar.outline.set_visible(False)
+    bar.set_label(found.output or "output", color=INK)
     return drawn
 
 
