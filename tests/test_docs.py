@@ -1,12 +1,16 @@
 """Every Python block of the documentation runs, top to bottom of each page, in one namespace a page."""
 
+import ast
 import re
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = sorted([*ROOT.glob("README*.md"), *(ROOT / "docs").glob("*.md")])
+TASKS = [ROOT / "docs/tasks.md", ROOT / "docs/tasks.zh-CN.md", *(ROOT / "docs/tasks").glob("*.md")]
+PAGES = sorted({*ROOT.glob("README*.md"), *(ROOT / "docs").glob("*.md"), *TASKS})
+TWINS = [p for p in TASKS if ".zh-CN" in p.name]  # pages whose code is that of the English ones, which runs
+RUN = [p for p in PAGES if p not in TWINS]
 
 
 PROMISE = r"^(print\(.*\))  # (True|False|\([\d, ]*\)|\[[\d., ]*\]|-?\d+(?:\.\d+)?)$"
@@ -16,9 +20,11 @@ def blocks(path):
     return re.findall(r"```python\n(.*?)```", path.read_text(encoding="utf-8"), flags=re.S)
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda p: p.name)
+@pytest.mark.parametrize("path", RUN, ids=lambda p: p.name)
 def test_the_page_runs(path, tmp_path, monkeypatch, request):
     code = blocks(path)
+    if path in TASKS:  # many small networks, each trained for a moment
+        request.getfixturevalue("quick_programs")
     if any("mnist" in block for block in code):
         request.getfixturevalue("data_folder")
     monkeypatch.chdir(tmp_path)
@@ -43,10 +49,16 @@ def test_links_lead_somewhere(path):
         assert (path.parent / target).exists(), f"{path.name} links to {target}"
 
 
-@pytest.mark.parametrize("name", [p.name for p in PAGES if ".zh-CN" not in p.name])
-def test_every_page_exists_in_chinese(name):
-    page = next(p for p in PAGES if p.name == name)
+@pytest.mark.parametrize("page", [p for p in PAGES if ".zh-CN" not in p.name], ids=lambda p: p.name)
+def test_every_page_exists_in_chinese(page):
     assert page.with_suffix(".zh-CN.md").exists()
+
+
+@pytest.mark.parametrize("path", TWINS, ids=lambda p: p.name)
+def test_the_chinese_page_has_the_same_code(path):
+    english = path.with_name(path.name.replace(".zh-CN", ""))
+    theirs, ours = ([ast.dump(ast.parse(block)) for block in blocks(page)] for page in (english, path))
+    assert ours == theirs  # comments apart
 
 
 def test_no_path_of_a_machine_in_what_we_ship():

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from .charts import histogram
+from .exhibits import place
 from .facts import percent
 from .html import Html, bar, el, folded, join, table
 from .story import Classified, Labelled, Story
@@ -60,7 +61,7 @@ def _findings(story: Story, words: Language) -> Html | None:
     order = sorted(story.findings, key=lambda f: f.severity != "warning")
     items = []
     for found in order:
-        where = f" ({found.where})" if found.where and found.where not in found.text else None
+        where = f" ({place(found.where)})" if found.where and found.where not in found.text else None
         mark = el("b", words.say("warning"), ": ") if found.severity == "warning" else None
         items.append(el("li", mark, found.text, el("span", where, class_="soft") if where else None))
     shown = el("ul", items[:12], class_="findings")
@@ -138,6 +139,6 @@ def _examples(story: Story, words: Language) -> Html | None:
     for at, shown in zip(rows, story.show(rows), strict=True):
         true = story.true(at)
         said = el("div", words.say("true"), " ", el("b", true, class_="right")) if true else None
-        name = el("span", str(story.names[at]), class_="soft name") if at < len(story.names) else None
+        name = el("span", place(story.names[at]), class_="soft name") if at < len(story.names) else None
         figures.append(el("figure", shown, el("figcaption", said, name)))
     return join(el("h3", words.say("some_examples")), el("div", figures, class_="wall" if story.small else "examples"))

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
 
 from .facts import plain
-from .html import Html, el, join
+from .html import Html, el
 from .pictures import picture
 
-__all__ = ["cut", "row", "sentence", "spectrogram", "value_text"]
+__all__ = ["cut", "place", "row", "sentence", "spectrogram", "value_text"]
 
 LONGEST = 360  # characters of a text
 COLUMNS = 12  # of a row
@@ -29,6 +30,16 @@ def cut(text: str, longest: int = LONGEST) -> str:
         return text
     kept = text[: longest - 1]
     return (kept.rsplit(" ", 1)[0] + " …") if " " in kept[longest // 2 :] else kept + "…"
+
+
+def place(name: Any) -> str:
+    """Where an example is from, without the folders of this machine: a path's last two parts.
+
+    >>> place("/home/me/photos/bees/7.jpg"), place("titanic.csv:13")
+    ('bees/7.jpg', 'titanic.csv:13')
+    """
+    path = PurePath(str(name))
+    return "/".join(path.parts[-2:]) if path.is_absolute() else str(name)
 
 
 def sentence(text: str) -> Html:
@@ -74,7 +85,8 @@ def spectrogram(samples: np.ndarray, rate: int, alt: str, said: str = "") -> Htm
     loud = 10 * np.log10(np.maximum(bands, 1e-12))
     shown = np.clip((loud - loud.max() + 60) / 60, 0, 1).T[::-1]
     shown = np.repeat(np.repeat(shown, -(-96 // len(shown)), axis=0), -(-240 // shown.shape[1]), axis=1)
-    return join(picture(_coloured(shown), (0, 255), alt), el("small", said or f"{len(samples) / rate:.2g} s", class_="soft"))
+    length = el("small", said or f"{len(samples) / rate:.2g} s", class_="soft")
+    return el("div", picture(_coloured(shown), (0, 255), alt), length, class_="sound")
 
 
 _DARK, _MIDDLE, _BRIGHT = np.array([[16, 32, 46], [15, 118, 110], [250, 240, 190]], np.float32)

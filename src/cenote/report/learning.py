@@ -35,14 +35,16 @@ def model(story: Story, words: Language) -> Html:
     prepared = getattr(story.model, "info", {}).get("input")
     text = words.say("model_text" if prepared else "model_plain", params=f"{found.parameters:,}")
     work = words.say("model_work", flops=count(found.flops), weights=size(found.weight_bytes))
-    rows = [
-        [
-            el("span", r.path, f" ({r.note})" if r.note else None, style=f"padding-left:{r.depth}em"),
-            *(r.kind, r.shape.replace(" ", "\u00a0"), f"{r.parameters:,}", count(r.flops)),
-        ]
-        for r in found.rows
-        if not r.kind.startswith("_")  # the private parts of another, which has them in its numbers
-    ]
+    rows = []
+    above: list[str] = []
+    for r in found.rows:
+        above = [path for path in above if r.path.startswith(path + ".")]
+        if r.kind.startswith("_"):
+            continue  # the private part of another, which has it in its numbers
+        path = r.path[len(above[-1]) + 1 :] if above else r.path
+        above.append(r.path)
+        name = el("span", path, f" ({r.note})" if r.note else None, style=f"padding-left:{r.depth}em", title=r.path)
+        rows.append([name, r.kind, r.shape.replace(" ", "\u00a0"), f"{r.parameters:,}", count(r.flops)])
     head = [words.say(k) for k in ("layer", "kind", "output", "parameters", "operations")]
     shown = table(head, rows, class_="model", text=(0, 1, 2))
     if len(rows) > MOST_LAYERS:

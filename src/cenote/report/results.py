@@ -9,7 +9,7 @@ import numpy as np
 
 from .charts import Curve, forecast_chart, histogram, line_chart, reliability_chart, scatter
 from .data import MOST_CLASSES
-from .exhibits import cut
+from .exhibits import cut, place
 from .facts import percent, plain, sureness
 from .html import Html, bar, el, folded, join, table
 from .scores import Scores
@@ -195,9 +195,12 @@ def _ranked(story: Story, worst: bool) -> list[int]:
     if story.errors is None or not len(story.errors) or story.kind == "series":
         return []
     errors = np.asarray(story.errors)
-    many = (BEST if story.small and story.back is None else FEW) if worst else (BEST if story.small else FEW) // 2
-    order = np.argsort(-errors if worst else errors, kind="stable")[: min(many, len(errors) // 2)]
-    return [int(i) for i in order if not worst or errors[i] > 0]
+    many = BEST if story.small and story.back is None else FEW
+    most = np.argsort(-errors, kind="stable")[: min(many, len(errors) // 2)].tolist()
+    if worst:
+        return [i for i in most if errors[i] > 0]
+    least = np.argsort(errors, kind="stable")[: len(most) if story.small and story.back is None else len(most) // 2].tolist()
+    return [i for i in least if i not in most]
 
 
 def _gallery(story: Story, words: Language, rows: list[int], head: str, text: str) -> Html:
@@ -208,7 +211,7 @@ def _gallery(story: Story, words: Language, rows: list[int], head: str, text: st
     after = None if story.back is None else story.back(rows)
     figures = []
     for at, (row, picture) in enumerate(zip(rows, shown, strict=True)):
-        name = str(story.names[row]) if row < len(story.names) else f"#{row}"
+        name = place(story.names[row]) if row < len(story.names) else f"#{row}"
         if after is not None:
             if story.small:
                 sides = ((words.say("original"), picture), (words.say("restored"), after[at]))
@@ -257,7 +260,7 @@ def answers(story: Story, row: int, words: Language) -> Html:
         say("said", el("b", cut(said) or words.say("nothing"), class_="right" if said == true else None))
         say("reference", cut(true))
     elif story.errors is not None:
-        say("error", el("b", plain(float(story.errors[row]))))
+        say("error", el("b", plain(float(story.errors[row])), class_="plain"))
     return join(*lines)
 
 
