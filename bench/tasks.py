@@ -420,7 +420,8 @@ def _writer(record: dict[str, Any]) -> Callable[[float], str]:
 
 def _spread(values: np.ndarray, write: Callable[[float], str]) -> str:
     mean = write(float(values.mean()))
-    return mean if len(values) < 2 else f"{mean} ± {write(float(values.std(ddof=1)) / len(values) ** 0.5)}"
+    error = write(float(f"{values.std(ddof=1) / len(values) ** 0.5:.2g}")) if len(values) > 1 else ""
+    return f"{mean} ± {error}" if error else mean
 
 
 def _verdict(ours: list[dict[str, Any]], value: np.ndarray, peer: np.ndarray, sign: int) -> str:

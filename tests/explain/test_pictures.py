@@ -159,7 +159,9 @@ def test_notebooks_show_it():
 
 def test_two_features_at_once_are_a_map():
     mean = np.outer([0.0, 1.0, 2.0], [1.0, 0.5])
-    found = Curves("partial_dependence", "Age x Sex", np.arange(3.0), mean, details={"grids": [np.arange(3.0), np.array(["m", "f"])]})
+    found = Curves(
+        "partial_dependence", "Age x Sex", np.arange(3.0), mean, details={"grids": [np.arange(3.0), np.array(["m", "f"])]}
+    )
     axes = found.plot().axes[0]
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("Age", "Sex")
     assert [t.get_text() for t in axes.get_yticklabels()] == ["m", "f"]

@@ -1,20 +1,28 @@
 """Pages of every kind of answer: what is there is shown with its numbers, what is not is left out, and nothing is hidden."""
 
+import base64
+import io
 import re
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from test_page import EVIL, Page
+from PIL import Image
 
 from cenote import report
 from cenote.data.examples import Examples, Finding
 from cenote.report import exhibits
-from cenote.report.charts import forecast_chart, histogram, scatter
+from cenote.report.charts import course_chart, forecast_chart, histogram, scatter
 from cenote.report.html import el
 from cenote.report.page import render
-from cenote.report.story import ColumnFacts, Foreseen, Labelled, Measured, Spread, Story, Window, Written
+from cenote.report.story import ColumnFacts, Course, Foreseen, Labelled, Measured, Spread, Story, Window, Written
 from cenote.tasks.scores import Baseline, Score, of_labels, of_quantities
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from reading import EVIL, Page
 
 
 def page(tmp_path, language="en", **known):
@@ -40,7 +48,9 @@ def test_it_says_plainly_what_is_no_better_than_a_baseline(tmp_path, better):
     text = page(tmp_path, scores=[score], count=30, baselines=baselines).text
     assert "not clearly better than “linear model”:" in text and "worse than “copy”." in text
     assert f"{better.capitalize()} is better" in text and "interval is better than each" not in text
-    text = page(tmp_path, scores=[score], count=30, baselines=baselines[1:2]).text
+    assert "kept apart" not in text  # of data that was given afterwards nobody knows
+    text = page(tmp_path, scores=[score], count=30, baselines=baselines[1:2], parts={"training": 9, "test": 30}).text
+    assert "kept apart until training was over" in text
     assert "interval is better than each" in text and "not clearly better" not in text
     assert "45 to 55" in text and "measured on 30 test examples" in text
 
@@ -80,6 +90,17 @@ def test_findings_come_with_warnings_first_and_columns_with_what_is_missing(tmp_
     assert widths == ["width:80.00%", "width:20.00%"]
 
 
+def test_a_series_is_drawn_with_each_part_in_its_colour():
+    course = Course(
+        name="sales", values=np.sin(np.arange(2000.0)), begins={"training": 0, "test": 1500}, times=("2001", "2006")
+    )
+    svg = course_chart(course)
+    assert re.findall(r'class="line (\w+)"', svg) == ["training", "test"] and "2006" in svg and len(svg) < 40_000
+    ys = [float(v) for v in re.findall(r"[ML][\d.]+ ([\d.]+)", svg)]
+    assert 10 <= min(ys) < 40 and 180 < max(ys) <= 200  # peaks stay where many values share a place
+    assert course_chart(Course(name="none", values=np.full(5, np.nan), begins={"test": 0})) == ""
+
+
 def test_histograms_count_everything(tmp_path):
     draw = np.random.RandomState(0)
     for values in (draw.normal(size=500), np.repeat([3.0, 4.0, 8.0], [5, 2, 9]), np.ones(4), draw.exponential(1e6, 90)):
@@ -107,8 +128,8 @@ def test_quantities(tmp_path):
     said[17] = true[17] + 40
     scores = of_quantities(said, true, ["price"])
     found = page(
-        tmp_path, kind="table", scores=scores.values, count=60, errors=scores.arrays["errors"], names=[f"row {i}" for i in range(60)],
-        measured=Measured(names=["price"], predicted=said, true=true),
+        tmp_path, kind="table", scores=scores.values, count=60, errors=scores.arrays["errors"],
+        names=[f"row {i}" for i in range(60)], measured=Measured(names=["price"], predicted=said, true=true),
         show=lambda rows: [exhibits.row({"size": 1.5, "colour": "red", "row": i}) for i in rows],
     )  # fmt: skip
     worst = found.text[found.text.index("The largest errors") :]
@@ -161,11 +182,11 @@ def test_forecasts_warn_where_the_intervals_hold_too_little(tmp_path):
 
 
 def test_written_texts(tmp_path):
-    told = Written(said=["ein Hund", "", EVIL], true=["ein Hund", "eine Katze", "ein Haus"])
-    errors = np.array([0.0, 60.0, 40.0])
-    found = page(tmp_path, kind="text", scores=[Score("BLEU", 30.0)], count=3, errors=errors, show=sentences, written=told)
+    told = Written(said=["ein Hund", "", EVIL, *"abc"], true=["ein Hund", "eine Katze", "ein Haus", *"abc"])
+    errors = np.array([0.0, 60.0, 40.0, 1.0, 1.0, 1.0])
+    found = page(tmp_path, kind="text", scores=[Score("BLEU", 30.0)], count=6, errors=errors, show=sentences, written=told)
     worst = found.text[found.text.index("The largest errors") :]
-    assert "said   nothing" in worst and "eine Katze" in worst and worst.index("sentence 1") < worst.index("The best")
+    assert "said  nothing" in worst and "eine Katze" in worst and worst.index("sentence 1") < worst.index("The best")
 
 
 def test_what_a_language_model_writes(tmp_path):
@@ -191,11 +212,6 @@ def test_pairs_of_an_autoencoder_and_the_most_unusual(tmp_path):
 
 
 def test_a_spectrogram_shows_where_a_tone_lies():
-    from PIL import Image
-
-    import base64
-    import io
-
     heights = []
     for pitch in (300, 2500):
         time = np.arange(8000) / 8000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,7 +11,7 @@ import numpy as np
 
 from .html import Html, el
 from .scores import Bin
-from .story import Window
+from .story import Course, Window
 
 WIDTH, HEIGHT = 480, 270
 LEFT, RIGHT, TOP, BOTTOM = 58, 14, 12, 40  # space around the plot
@@ -225,9 +226,9 @@ def histogram(
     for start, end, count in zip(edges[:-1].tolist(), edges[1:].tolist(), counts.tolist(), strict=True):
         x, top = frame.x(start), frame.y(count)
         said = el("title", words[1].format(low=label(_short(start)), high=label(_short(end)), count=count))
-        width, height = max(frame.x(end) - x - 1, 0.5), frame.height - BOTTOM - top
+        box = {"x": x, "y": top, "width": max(frame.x(end) - x - 1, 0.5), "height": frame.height - BOTTOM - top}
         if count:
-            drawn.append(el("rect", said, x=_px(x), y=_px(top), width=_px(width), height=_px(height), class_="barred"))
+            drawn.append(el("rect", said, **{k: _px(v) for k, v in box.items()}, class_="barred"))
     if zero and edges[0] < 0 < edges[-1]:
         x = _px(frame.x(0))
         drawn.append(el("line", x1=x, x2=x, y1=TOP, y2=frame.height - BOTTOM, class_="best"))
@@ -282,6 +283,35 @@ def forecast_chart(window: Window, words: tuple[str, str, str, str]) -> Html:
     for name, style, points in zip(words, ("past", "train", "valid"), (before, came, foreseen), strict=False):
         drawn.append(_curve(Curve(name, style, points), frame.x, frame.y, "", dots=len(points) <= 60))
     return frame.svg(window.name, *drawn)
+
+
+MOST_PLACES = 500  # of a series, that are drawn
+
+
+def course_chart(course: Course) -> Html:
+    """A whole series, each part in its colour; of many values the smallest and the largest at each place."""
+    values = np.asarray(course.values, np.float64)
+    known = values[np.isfinite(values)]
+    if not len(known):
+        return Html("")
+    low, high = float(known.min()), float(known.max())
+    space = (high - low) * 0.06 or 0.5
+    frame = Frame((0, len(values) - 1), (low - space, high + space), width=2 * WIDTH, height=240)
+    drawn: list[Html] = frame.axes(x_ticks=())
+    begins = [*course.begins.items(), ("", len(values) - 1)]
+    step = -(-len(values) // MOST_PLACES)
+    for (part, first), (_, after) in itertools.pairwise(begins):
+        points = []
+        for at in range(first, after + 1, step):
+            some = values[at : min(at + step, after + 1)]
+            some = some[np.isfinite(some)]
+            if len(some):
+                points += [(at, some[0])] if step == 1 else [(at, some.min()), (at, some.max())]
+        drawn.append(_curve(Curve(part, part, points), frame.x, frame.y, "", dots=False))
+    for at, time, anchor in zip((0, len(values) - 1), course.times, ("start", "end"), strict=True):
+        below = frame.height - BOTTOM + 18
+        drawn.append(el("text", time, x=_px(frame.x(at)), y=below, class_="tick", text_anchor=anchor))
+    return frame.svg(course.name, *drawn, class_="chart wide")
 
 
 def _wide(low: float, high: float) -> tuple[float, float]:

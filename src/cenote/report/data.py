@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from .charts import histogram
+from .charts import course_chart, histogram
 from .exhibits import place
 from .facts import percent
 from .html import Html, bar, el, folded, join, table
@@ -16,7 +16,7 @@ from .words import Language
 __all__ = ["MOST_CLASSES", "data"]
 
 MOST_CLASSES = 25  # of a table that is open
-SAMPLES = 6  # pictures of a class
+SAMPLES, MOST_SAMPLES = 6, 120  # pictures of a class, and of all
 SHOWN = 6  # examples of data without classes
 MOST_COLUMNS = 40
 
@@ -28,7 +28,7 @@ def data(story: Story, words: Language) -> Html:
         parts.append(_classes(story.classified, story, words))
     if story.labelled is not None and story.labelled.parts:
         parts.append(_labels(story.labelled, words))
-    parts += [_spreads(story, words), _columns(story, words), _examples(story, words)]
+    parts += [_courses(story, words), _spreads(story, words), _columns(story, words), _examples(story, words)]
     return el("section", el("h2", words.say("data")), *parts) if any(parts) else Html("")
 
 
@@ -50,7 +50,7 @@ def _counts(story: Story, words: Language) -> Html | None:
         )
         for name, n in counted.items()
     ]
-    said = el("p", line, f" ({story.parted})" if story.parted else None, class_="soft")
+    said = el("p", line, f" ({words.term(story.parted)})" if story.parted else None, class_="soft")
     strip = el("div", shares, class_="parts") if len(counted) > 1 else None
     return join(said, strip, el("p", explained) if explained else None)
 
@@ -88,8 +88,9 @@ def _classes(found: Classified, story: Story, words: Language) -> Html:
     parts = {k: np.asarray(v).reshape(-1).astype(np.int64) for k, v in found.parts.items()} or {"test": found.scores.labels}
     counts = {k: np.bincount(v, minlength=len(found.names)) for k, v in parts.items() if len(v)}
     shown = None
-    if story.show is not None and story.small and len(found.names) <= 100:
-        rows = [np.flatnonzero(found.scores.labels == i)[:SAMPLES].tolist() for i in range(len(found.names))]
+    each = min(SAMPLES, MOST_SAMPLES // len(found.names))
+    if story.show is not None and story.small and each:
+        rows = [np.flatnonzero(found.scores.labels == i)[:each].tolist() for i in range(len(found.names))]
         pictures = iter(story.show([r for some in rows for r in some]))
         shown = [el("div", [next(pictures) for _ in some], class_="samples") for some in rows]
     return _shares(found.names, counts, words, shown)
@@ -97,6 +98,14 @@ def _classes(found: Classified, story: Story, words: Language) -> Html:
 
 def _labels(found: Labelled, words: Language) -> Html:
     return _shares(found.names, found.parts, words, None)
+
+
+def _courses(story: Story, words: Language) -> Html | None:
+    """Whole series."""
+    if not story.courses:
+        return None
+    figures = [el("figure", el("figcaption", el("b", c.name)), course_chart(c)) for c in story.courses]
+    return join(el("p", words.say("series"), class_="soft"), el("div", figures, class_="charts whole"))
 
 
 def _spreads(story: Story, words: Language) -> Html | None:

@@ -63,7 +63,7 @@ def value_text(value: Any) -> str:
 def row(values: Mapping[str, Any], others: str = "") -> Html:
     """The first columns of a row, each with its value; ``others`` is a format for how many more there are."""
     items = list(values.items())
-    shown = [el("div", el("span", name), el("b", value_text(value))) for name, value in items[:COLUMNS]]
+    shown = [el("div", el("span", name.replace("_", "_\u200b")), el("b", value_text(value))) for name, value in items[:COLUMNS]]
     if len(items) > COLUMNS and others:
         shown.append(el("div", el("span", others.format(count=len(items) - COLUMNS))))
     return el("div", shown, class_="row")

@@ -22,7 +22,7 @@ def chosen(story: Story, words: Language) -> Html:
     """What the task chose, each with its reason."""
     if not story.chosen:
         return Html("")
-    rows = [[words.term(what), value, why] for what, value, why in story.chosen]
+    rows = [[words.term(what), value, words.term(why)] for what, value, why in story.chosen]
     shown = table([words.say(k) for k in ("what", "value", "why")], rows, class_="chosen", text=(0, 1, 2))
     return el("section", el("h2", words.say("chosen")), shown)
 
@@ -49,7 +49,7 @@ def model(story: Story, words: Language) -> Html:
     shown = table(head, rows, class_="model", text=(0, 1, 2))
     if len(rows) > MOST_LAYERS:
         shown = folded(f"{len(rows)} × {words.say('layer')}", shown)
-    return el("section", el("h2", words.say("model")), el("p", text, " ", work), shown)
+    return el("section", el("h2", words.say("model")), el("p", text, words.say("gap"), work), shown)
 
 
 def curves(story: Story, words: Language) -> Html:

@@ -137,6 +137,8 @@ def _score(story: Story, words: Language) -> list[Any]:
     text = words.say("score_text", count=count, examples=kind)
     if story.classified is not None and main.name == "accuracy":
         text = words.say("score_right", right=story.classified.scores.right, count=count)
+    if "training" in story.parts:  # else it is other data, of which only the user knows
+        text += words.say("gap") + words.say("apart")
     said = el("span", el("strong", words.term(main.name)), text)
     known = main.low == main.low
     low, high = (main.write(v, count) for v in (main.low, main.high))
@@ -187,7 +189,7 @@ def _strip(story: Story, words: Language) -> Html | None:
     rows = [line(words.say("this_model"), main.value, marks, "own")]
     for b in story.baselines:
         mark = el("i", class_="mark", style=f"left:{at(b.value):.2f}%", title=main.write(b.value, count))
-        name = join(words.term(b.name), el("small", _about(b, story, words)) if b.about else None)
+        name = join(words.term(b.name), el("small", words.term(_about(b, story, words))) if b.about else None)
         rows.append(line(name, b.value, [mark], ""))
     if not np.isfinite([first, last]).all():
         return None

@@ -18,7 +18,7 @@ from .words import Language
 
 __all__ = ["answers", "best", "classes", "forecasts", "labels", "quantities", "samples", "trust", "worst"]
 
-WORST, BEST = 24, 8  # examples shown, where they are small
+WORST, BEST = 24, 7  # examples shown, where they are small: rows of 7
 FEW = 6  # where they are large
 MOST_QUANTITIES = 4
 
@@ -128,7 +128,7 @@ def quantities(story: Story, words: Language) -> Html:
         figures.append(_figure(several + words.say("predicted_true"), scatter(name, true, said, axes)))
         drawn = histogram(name, said - true, (found.unit, bin_said), zero=True, height=340)
         figures.append(_figure(several + words.say("residuals"), drawn))
-    text = el("p", words.say("predicted_text"), " ", words.say("residuals_text"), class_="soft")
+    text = el("p", words.say("predicted_text"), words.say("gap"), words.say("residuals_text"), class_="soft")
     return el("section", el("h2", words.say("results")), text, el("div", figures, class_="charts"))
 
 
@@ -247,7 +247,8 @@ def answers(story: Story, row: int, words: Language) -> Html:
         p = found.probabilities[row]
         said = [f"{found.names[i]} ({sureness(float(p[i]))})" for i in np.flatnonzero(p >= 0.5).tolist()]
         say("true", ", ".join(true) or words.say("nothing"))
-        say("said", el("b", ", ".join(said) or words.say("nothing")))
+        right = bool(((p >= 0.5) == (found.truth[row] > 0.5)).all())
+        say("said", el("b", ", ".join(said) or words.say("nothing"), class_="right" if right else None))
     elif story.measured is not None:
         for name, true, said in zip(
             story.measured.names[:MOST_QUANTITIES], story.measured.true[row], story.measured.predicted[row], strict=False
@@ -257,7 +258,7 @@ def answers(story: Story, row: int, words: Language) -> Html:
             say("predicted", el("b", f"{several}{plain(said)}"))
     elif story.written is not None:
         said, true = story.written.said[row], story.written.true[row]
-        say("said", el("b", cut(said) or words.say("nothing"), class_="right" if said == true else None))
+        say("said", el("b", cut(said) or words.say("nothing"), class_="right" if said.casefold() == true.casefold() else None))
         say("reference", cut(true))
     elif story.errors is not None:
         say("error", el("b", plain(float(story.errors[row])), class_="plain"))

@@ -12,7 +12,7 @@ from .facts import Facts, plain
 from .html import Html
 from .scores import Scores
 
-__all__ = ["Classified", "ColumnFacts", "Foreseen", "Labelled", "Measured", "Spread", "Story", "Window", "Written"]
+__all__ = ["Classified", "ColumnFacts", "Course", "Foreseen", "Labelled", "Measured", "Spread", "Story", "Window", "Written"]
 
 
 @dataclass(kw_only=True)
@@ -55,6 +55,16 @@ class Window:
     low: np.ndarray | None = None
     high: np.ndarray | None = None
     times: Sequence[str] = ()  # of the first value shown, of the first that was foreseen, and of the last
+
+
+@dataclass(kw_only=True)
+class Course:
+    """A whole series: its values, where each part begins, ``{"training": 0, "test": 90}``, and its first and last time."""
+
+    name: str
+    values: np.ndarray
+    begins: Mapping[str, int]
+    times: tuple[str, str] = ("", "")
 
 
 @dataclass(kw_only=True)
@@ -113,6 +123,7 @@ class Story:
     findings: Sequence[Any] = ()
     columns: Sequence[ColumnFacts] = ()
     spreads: Sequence[Spread] = ()
+    courses: Sequence[Course] = ()
     chosen: Sequence[tuple[str, str, str]] = ()  # what, its value, why
     model: Any = None
     history: Any = None

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..data.answers import Answers, Classes, Labels, numbers_of
 from ..data.examples import Examples
+from ..report.facts import plain
 from . import scores
 from .base import Task
 from .scores import Baseline, Scores
@@ -107,7 +108,7 @@ class Regression(Task):
     def simplest(self, examples: Examples) -> list[Baseline]:
         true = numbers_of(examples.targets)
         said = np.broadcast_to(self.answers.mean, true.shape)
-        shown = ", ".join(f"{m:.4g}" for m in self.answers.mean[:3])
+        shown = ", ".join(plain(m) for m in self.answers.mean[:3])
         return [Baseline("mean", float(np.sqrt(((said - true) ** 2).mean())), f"always answering {shown}")]
 
     def say(self, outputs: Any, names: list[str]) -> list[dict[str, Any]]:

@@ -64,7 +64,7 @@ def story(
             seconds=seconds or (told.seconds if told else {}),
             stopped=outcome.stopped if outcome else "",
             interrupted=bool(outcome and outcome.interrupted),
-            kept_epoch=outcome.kept_epoch if outcome and told.held is not None and told.choice.monitor[:4] == "val_" else None,
+            kept_epoch=_kept(told) if told else None,
         ),
         kind=trained.preparation.kind,
         parts={name: len(part) for name, part in named.items()},
@@ -76,6 +76,7 @@ def story(
     )
     found.columns = _columns(trained.preparation, some)
     found.spreads = _spreads(trained, named)
+    found.courses = _courses(named)
     if scores is None:
         return found
     found.scores, found.count = scores.values, scores.count
@@ -295,6 +296,27 @@ def _spreads(trained: Any, named: dict[str, Examples]) -> list[Any]:
     elif trained.preparation.kind == "text" and not hasattr(trained.preparation, "windows"):
         found.append(Spread(name="lengths", values=np.array([len(str(text)) for i in inputs for text in i], np.float64)))
     return found
+
+
+def _courses(named: dict[str, Examples]) -> list[Any]:
+    """The series that are foreseen, from the first to the last value that is known, and where each part begins."""
+    from ..data.series import Windows
+    from ..report.story import Course
+
+    windows = {name: part.inputs for name, part in named.items() if isinstance(part.inputs, Windows)}
+    if not windows:
+        return []
+    series = next(iter(windows.values())).series
+    begins = {name: int(part.ends.min()) if at else 0 for at, (name, part) in enumerate(windows.items())}
+    times = series.step.text(series.times[0]), series.step.text(series.times[-1])
+    shown = zip(series.names[: min(series.targets, WINDOWS)], series.values.T, strict=False)
+    return [Course(name=name, values=values, begins=begins, times=times) for name, values in shown]
+
+
+def _kept(job: Any) -> int | None:
+    """The epoch whose weights the model has, where the validation part has chosen it."""
+    chosen = job.held is not None and job.choice.monitor.startswith("val_")
+    return job.outcome.kept_epoch if chosen and job.outcome is not None else None
 
 
 def _chosen(job: Any) -> list[tuple[str, str, str]]:
