@@ -13,7 +13,7 @@ as mel bands in eight stretches of time, series as the values before. Of its mod
 table, which is to its advantage.
 
 Every result is a line of bench/results/<date>-tasks.jsonl as soon as it is there; a call made again does what is missing.
-``--limit-minutes`` ends a process that takes longer; what it has written stays.
+``--limit-minutes`` ends a process that takes longer; what it has written stays, and it is not begun again before ``--redo``.
 """
 
 import argparse
@@ -159,7 +159,11 @@ def _classifiers(job: Any, x: Any, x_test: Any, y: np.ndarray) -> Iterator[tuple
 
     folds = int(np.clip(np.bincount(y)[np.bincount(y) > 0].min(), 2, 5))
     strengths = [0.01, 0.1, 1.0, 10.0] if len(y) < 5000 else [0.001, 0.01]
-    plain = LogisticRegressionCV(Cs=strengths, cv=folds if len(y) < 5000 else 2, max_iter=300)
+    plain = LogisticRegressionCV(
+        Cs=strengths,  # type: ignore[arg-type]
+        cv=folds if len(y) < 5000 else 2,
+        max_iter=300,
+    )
     yield "logistic regression", lambda: accuracy(make_pipeline(StandardScaler(), plain))
     yield "gradient boosting", lambda: accuracy(HistGradientBoostingClassifier(random_state=job.task.seed))
 
@@ -167,8 +171,10 @@ def _classifiers(job: Any, x: Any, x_test: Any, y: np.ndarray) -> Iterator[tuple
 def _tables(job: Any, train: list[Any]) -> Iterator[tuple[str, Callable[[], float]]]:
     from cenote.tasks.tables import one_hot
 
-    x = np.concatenate([one_hot(job.task.preparation, part.inputs) for part in train])
-    z = one_hot(job.task.preparation, job.parts.test.inputs)
+    z, *parts = (one_hot(job.task.preparation, part.inputs) for part in (job.parts.test, *train))
+    if z is None or any(part is None for part in parts):
+        return  # hardly anything but embedded categories
+    x = np.concatenate(parts)  # type: ignore[arg-type]
     y = np.concatenate([job.task.answers(part.targets) for part in train])
     if job.task.name == "tabular-classification":
         yield from _classifiers(job, lambda: x, lambda: z, y)
@@ -437,7 +443,7 @@ def _versions() -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--sets", nargs="+", choices=list(SETS), default=list(SETS), metavar="SET", help=", ".join(SETS))
     parser.add_argument("--seeds", type=int, default=3, help="0 to N - 1 (default: 3)")
     parser.add_argument("--write", action="store_true", help="write the table of all that is there to bench/results")

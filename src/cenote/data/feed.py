@@ -259,7 +259,7 @@ def _iterable(x: Any, class_weight: Any, steps: int | None, inputs: int, outputs
             yield _item(item, class_weight, inputs, outputs)
 
     def open(epoch: int, skip: int) -> Iterator[Batch]:
-        if again is not None and hasattr(again, "open_epoch"):  # its order is a function of the epoch: a resumed run goes on exactly
+        if again is not None and hasattr(again, "open_epoch"):  # a resumed run goes on exactly
             return read(itertools.islice(again.open_epoch(epoch, skip), None if steps is None else steps - skip))
         if again is not None:
             return read(itertools.islice(_from_the_start(again), skip, steps))
