@@ -19,7 +19,7 @@ LEVELS = [
     {"saving", "summary", "interop", "report", "keras", "explain", "tasks"},
     {"cli"},
 ]
-# The doors: verbs of Model that belong to packages above it, and what notebooks show, import them when called, and nowhere else.
+# The doors: verbs of Model that belong to packages above it, and what notebooks show: imported when called, and nowhere else.
 DOORS = {("built", "saving"), ("built", "summary"), ("model", "explain"), ("data", "train"), ("data", "report")}
 HEAVY = {"matplotlib", "rich", "PIL", "pandas", "optax", "tensorboardX", "flax", "equinox", "safetensors"}
 
