@@ -194,7 +194,7 @@ def _train() -> Parser:
     group.add_argument("--no-augment", action="store_true", help="do not change examples at random in training")
     group.add_argument("--seed", type=_seed, metavar="N", help="of parts, weights, order and dropout (default: 0)")
     group.add_argument(
-        "--set", action="append", metavar="NAME=VALUE", help="any other option of the task, such as --set vocabulary=8000"
+        "--set", action="append", metavar="NAME=VALUE", help="any other option of the task, such as --set size=8000"
     )
     group = parser.add_argument_group("Where")
     group.add_argument("--name", help="of the run (default: SOURCE-KIND, with a number if that is taken)")

@@ -60,7 +60,7 @@ def _asked(args: argparse.Namespace) -> dict[str, Any]:
     for text in args.set or ():
         name, equals, value = text.partition("=")
         if not equals or not name.strip():
-            raise UsageTrouble(f"--set {text}: expected NAME=VALUE, such as --set vocabulary=8000")
+            raise UsageTrouble(f"--set {text}: expected NAME=VALUE, such as --set size=8000")
         options[name.strip().replace("-", "_")] = _value(value)
     target = [_column(t) for t in args.target or ()]
     return {

@@ -53,8 +53,9 @@ class Walk:
 
     def loop(self, eqn: Any, body: Any, consts: list[Any], ins: list[Any]) -> list[Any]:
         """A scan, step by step."""
-        length, fixed = eqn.params["length"], eqn.params["num_consts"]
-        split = fixed + eqn.params["num_carry"]
+        length = eqn.params["length"]
+        fixed, states = loop_parts(eqn)
+        split = fixed + states
         carry, steps = ins[fixed:split], [[] for _ in range(length)]
         for i in reversed(range(length)) if eqn.params["reverse"] else range(length):
             out = self.run(body, consts, [*ins[:fixed], *carry, *(self.pick(c, i) for c in ins[split:])])
@@ -82,6 +83,18 @@ def inner_of(eqn: Any) -> tuple[Any, list] | None:
     """The equations, and their constants, of an equation that stands for others (jit, custom_vjp, scan, ...)."""
     inner = next((eqn.params[k] for k in ("jaxpr", "call_jaxpr", "fun_jaxpr") if k in eqn.params), None)
     return None if inner is None else (getattr(inner, "jaxpr", inner), list(getattr(inner, "consts", ())))
+
+
+def loop_parts(eqn: Any) -> tuple[int, int]:
+    """How many of a scan's arguments are constants, and how many are states; the rest is taken round by round.
+
+    Told by the shapes, since JAX has changed the parameters that say so: what is taken by rounds has an axis more outside.
+    """
+    inner = inner_of(eqn)
+    assert inner is not None
+    states = sum(v.aval.ndim == w.aval.ndim for v, w in zip(eqn.outvars, inner[0].outvars, strict=True))
+    whole = sum(v.aval.ndim == w.aval.ndim for v, w in zip(eqn.invars, inner[0].invars, strict=True))
+    return whole - states, states
 
 
 def within(eqn: Any) -> Iterator[Any]:

@@ -82,6 +82,10 @@ def guess(source: Any, target: Any = None, **options: Any) -> tuple[Any, str]:
     if (found := builtin(source)) is not None:
         return find(found.task), f"{found.name} is a built-in data set of {found.kind}s"
     check_there(source)
+    known = {name for cls in classes() for name in cls.options}
+    for option in options:
+        if option not in known:
+            raise unknown("option of any task", option, sorted(known))
     for cls in classes():
         if any(option not in cls.options for option in options):
             continue

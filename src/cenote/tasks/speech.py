@@ -86,7 +86,10 @@ def mel_layers(x: np.ndarray, rate: int) -> tuple[list[Any], int, int]:
 
 def _shown(mel: Any, x: np.ndarray, size: int = 256) -> np.ndarray:
     """Spectrograms of waves, some at a time."""
-    return np.concatenate([np.asarray(mel(x[i : i + size])) for i in range(0, len(x), size)])
+    import jax
+
+    run = jax.jit(mel)  # one program, not one for each of its operations
+    return np.concatenate([np.asarray(run(x[i : i + size])) for i in range(0, len(x), size)])
 
 
 # -- which class -------------------------------------------------------------------------------------------------------------

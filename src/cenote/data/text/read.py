@@ -75,7 +75,7 @@ def read_classes(
     else:
         texts, targets, names = _from_table(open_table(source), target, text, found)
     if separator is not None:
-        targets = [[p.strip() for p in str(t).split(separator) if p.strip()] for t in targets]
+        targets = [[p.strip() for p in ("" if t is None else str(t)).split(separator) if p.strip()] for t in targets]
     texts, targets, names, parts = without_empty(texts, targets, names, parts, found)
     report_twins(texts, targets, names, found)
     return Examples("text", Texts(texts), targets, names, facts(texts), found, parts)

@@ -10,7 +10,7 @@ from jax import lax
 from jax.extend.core import jaxpr_as_fun
 
 from ...kernels import convolution
-from ..walk import inner_of
+from ..walk import inner_of, loop_parts
 from .interpreter import Back, Rule, Site, depends, filled, lifted, named, propagate, zeros
 from .local import refused
 
@@ -45,7 +45,7 @@ def scan(site: Site) -> tuple[list, Back]:
     A round is computed a second time on the way back, so that only the states are kept.
     """
     params, rules = site.params, site.rules
-    closed, constants, states = params["jaxpr"], params["num_consts"], params["num_carry"]
+    closed, (constants, states) = params["jaxpr"], loop_parts(site.eqn)
     points = len(site.ins[site.dependent[0]])
     flags = [depends(v) for v in site.ins]
     while True:  # a state that depends on the input after a round does so before the next
