@@ -147,3 +147,13 @@ def check_finite(tree: Any, what: str) -> None:
 
 def take_rows(tree: Any, rows: Any) -> Any:
     return jax.tree.map(lambda a: a[rows], tree)
+
+
+def spread_rows(tree: Any, most: int) -> Any:
+    """At most so many rows, evenly spread over all of them.
+
+    >>> spread_rows(np.arange(1000), 4).tolist()
+    [0, 250, 500, 750]
+    """
+    count = count_examples(tree)
+    return take_rows(tree, np.linspace(0, count, min(count, most), endpoint=False).astype(np.int64))

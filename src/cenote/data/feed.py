@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from .arrays import as_arrays, check_finite, check_pair, count_examples, take_rows
+from .arrays import as_arrays, check_finite, check_pair, count_examples, spread_rows, take_rows
 
 Batch = dict[str, Any]
 
@@ -145,9 +145,8 @@ def background_of(x: Any) -> Any:
     """
     count = count_examples(x)
     size = sum(leaf.nbytes for leaf in jax.tree.leaves(x)) / max(count, 1)
-    rows = int(max(1, min(count, BACKGROUND_ROWS, BACKGROUND_BYTES // max(size, 1))))
-    picked = np.linspace(0, count, rows, endpoint=False).astype(np.int64)
-    return jax.tree.map(lambda a: np.array(a[picked]), x)
+    rows = int(max(1, min(BACKGROUND_ROWS, BACKGROUND_BYTES // max(size, 1))))
+    return jax.tree.map(np.array, spread_rows(x, rows))
 
 
 def mean_row(x: Any) -> Any:

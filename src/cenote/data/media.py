@@ -41,6 +41,7 @@ __all__ = [
     "name_roles",
     "named_in",
     "read_names",
+    "without_broken",
 ]
 
 MAX_FILE = 1 << 30  # bytes of one picture or recording
@@ -521,6 +522,22 @@ def _in_archive(path: Path, endings: Sequence[str], what: str) -> Callable[[str]
         return lambda name: None
     known = {"/".join(place[i:]): file for place, file in zip(listing.places, listing.files, strict=True) for i in (0, -1)}
     return lambda name: known.get(name) or next((known[name + e] for e in endings if name + e in known), None)
+
+
+def without_broken(troubles: Sequence[str], what: str, skip_broken: bool) -> tuple[np.ndarray, list[Finding]]:
+    """The numbers of the files that could be read, by what is wrong with each ("" for nothing), and a finding about the others.
+
+    Raises: BadFile that lists the broken ones, unless ``skip_broken`` and some are whole.
+    """
+    broken = [trouble for trouble in troubles if trouble]
+    findings = []
+    if broken:
+        said = f"{len(broken):,} of {len(troubles):,} {what} cannot be read: {'; '.join(broken[:10])}"
+        said += f"; and {len(broken) - 10:,} more" if len(broken) > 10 else ""
+        if not skip_broken or len(broken) == len(troubles):
+            raise BadFile(said + (": mend or remove them, or pass skip_broken=True" if len(broken) < len(troubles) else ""))
+        findings.append(Finding(said + ": they are left out", "warning"))
+    return np.array([i for i, trouble in enumerate(troubles) if not trouble], np.int64), findings
 
 
 def listed(names: Sequence[Any]) -> str:

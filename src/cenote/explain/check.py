@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..core.errors import unknown
-from ..data.arrays import count_examples, take_rows
+from ..data.arrays import spread_rows
 from ..progress import track
 from .method import METHODS
 from .question import Question, ask
@@ -171,10 +171,7 @@ def _verdict(scores: dict[str, float]) -> str:
 
 def _some(background: Any) -> Any:
     """A few rows of the background, evenly taken: the same for all methods, and enough to tell them apart."""
-    if background is None:
-        return None
-    count = count_examples(background)
-    return take_rows(background, np.linspace(0, count, min(count, BACKGROUND), endpoint=False).astype(int))
+    return None if background is None else spread_rows(background, BACKGROUND)
 
 
 class _Random:

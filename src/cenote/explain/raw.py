@@ -14,7 +14,7 @@ import numpy as np
 
 from ..core.errors import unknown
 from ..core.tree import members
-from ..data.arrays import count_examples, take_rows
+from ..data.arrays import count_examples, spread_rows
 from ..data.examples import Examples
 from .auto import explain
 from .gradients import gradient
@@ -61,7 +61,7 @@ def explain_parts(
         raise ValueError("there is nothing to explain: the source holds no example")
     chosen = _targets(trained, target, count)
     if background is not None:
-        options["background"] = _some(preparation(preparation.raw(background)))
+        options["background"] = spread_rows(preparation(preparation.raw(background)), BACKGROUND)
     if baseline is not None:
         options["baseline"] = baseline
     explained = _KINDS.get(preparation.kind, _arrays)
@@ -140,12 +140,6 @@ def _pick(number: int, step: int | None) -> Callable:
 
     pick.number, pick.step = number, step  # type: ignore[attr-defined]
     return pick
-
-
-def _some(rows: Any) -> Any:
-    """At most so many rows of a background, evenly spread."""
-    count = count_examples(rows)
-    return take_rows(rows, np.linspace(0, count, min(count, BACKGROUND), endpoint=False).astype(np.int64))
 
 
 def _in_units(answers: Any, found: Explanation) -> Explanation:

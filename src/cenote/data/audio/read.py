@@ -16,7 +16,7 @@ from ...core.errors import describe
 from ...files import BadFile
 from ..examples import Examples, Finding
 from ..images.read import LABEL_COLUMNS, labels_in
-from ..media import File, Listing, gather, in_threads, labels_of, listed, memory_share, read_names
+from ..media import File, Listing, gather, in_threads, labels_of, listed, memory_share, read_names, without_broken
 from .sound import ENDINGS, decode
 
 __all__ = ["Recordings", "read"]
@@ -73,15 +73,7 @@ class Recordings:
             return _Heard(rate, len(samples), float(np.abs(samples).max()), number, samples if left[0] > 0 else None)
 
         heard = list(in_threads(hear, items, "reading recordings", show=show))
-        broken = [h.trouble for h in heard if h.trouble]
-        findings = []
-        if broken:
-            said = f"{len(broken):,} of {len(items):,} recordings cannot be read: {'; '.join(broken[:10])}"
-            said += f"; and {len(broken) - 10:,} more" if len(broken) > 10 else ""
-            if not skip_broken or len(broken) == len(items):
-                raise BadFile(said + (": mend or remove them, or pass skip_broken=True" if len(broken) < len(items) else ""))
-            findings.append(Finding(said + ": they are left out", "warning"))
-        good = np.array([i for i, h in enumerate(heard) if not h.trouble], np.int64)
+        good, findings = without_broken([h.trouble for h in heard], "recordings", skip_broken)
         found = [heard[i] for i in good]
         silent = [_name(items[i], i) for i in good if heard[i].peak < 1e-4]
         if silent:

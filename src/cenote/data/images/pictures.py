@@ -12,7 +12,7 @@ import numpy as np
 
 from ...files import BadFile
 from ..examples import Finding
-from ..media import File, in_threads, memory_share
+from ..media import File, in_threads, memory_share, without_broken
 from .decode import decode, decode_sized, flat
 
 __all__ = ["Pictures", "as_image"]
@@ -77,15 +77,7 @@ class Pictures:
             return found
 
         looks = list(in_threads(look, items, "reading pictures", show=show, threads=threads))
-        broken = [look.trouble for look in looks if look.trouble]
-        findings = []
-        if broken:
-            said = f"{len(broken):,} of {len(items):,} pictures cannot be read: {'; '.join(broken[:10])}"
-            said += f"; and {len(broken) - 10:,} more" if len(broken) > 10 else ""
-            if not skip_broken or len(broken) == len(items):
-                raise BadFile(said + (": mend or remove them, or pass skip_broken=True" if len(broken) < len(items) else ""))
-            findings.append(Finding(said + ": they are left out", "warning"))
-        good = np.array([i for i, look in enumerate(looks) if not look.trouble], np.int64)
+        good, findings = without_broken([look.trouble for look in looks], "pictures", skip_broken)
         chosen = [looks[i] for i in good]
         kept = [look.kept for look in chosen] if budget[0] > 0 else None
         pictures = cls(
