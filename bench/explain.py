@@ -15,20 +15,16 @@ value, of methods that draw samples to 30 %; a run in which they do not ends wit
 
 import argparse
 import base64
-import contextlib
 import importlib
-import json
-import os
-import platform
 import statistics
-import subprocess
 import sys
-import tempfile
 import time
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import workers
 from explain_peers.work import WORKLOADS, Work
 
 HERE = Path(__file__).resolve().parent
@@ -38,73 +34,30 @@ PEERS = ["captum", "captum-tuned", "shap", "lime", "sklearn"]
 # -- worker ----------------------------------------------------------------------------------------------------------------
 
 
-def memory(what: str) -> float:
-    """MiB of this process: "VmRSS" now, "VmHWM" at most so far; NaN where the system does not tell."""
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-    except OSError:
-        return float("nan")
-    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith(what)), float("nan"))
-
-
 def worker(peer: str, workload: str) -> None:
-    """Answers each line on stdin with the seconds of one round, as JSON; "end" with its memory and what it computed."""
+    """Answers "go" with the seconds of one round, "end" with its memory and what it computed."""
+    answers = workers.channel()
     began = time.perf_counter()
     library, _, tuned = peer.partition("-")
     module = importlib.import_module(f"explain_peers.of_{library}")
-    say({"import": time.perf_counter() - began, "version": module.VERSION})
-    explain, before, values = None, 0.0, None
-    for line in sys.stdin:
-        if line.strip() == "end":
-            array = np.ascontiguousarray(values, "float32")
+    hello = {"import": time.perf_counter() - began, "version": module.VERSION}
+    held: dict[str, Any] = {}
+
+    def answer(asked: str) -> Any:
+        if asked == "end":
+            array = np.ascontiguousarray(held["values"], "float32")
             packed = base64.b64encode(array.tobytes()).decode()
-            say({"memory": memory("VmHWM") - before, "shape": array.shape, "values": packed})
-            return
-        if explain is None:
-            explain, before = module.prepare(workload, bool(tuned)), memory("VmRSS")
+            return {"memory": workers.memory("VmHWM") - held["before"], "shape": array.shape, "values": packed}
+        if "explain" not in held:
+            held["explain"], held["before"] = module.prepare(workload, bool(tuned)), workers.memory("VmRSS")
         began = time.perf_counter()
-        values = explain()
-        say(time.perf_counter() - began)
+        held["values"] = held["explain"]()
+        return time.perf_counter() - began
 
-
-def say(what: object) -> None:
-    print(json.dumps(what), flush=True)
+    workers.serve(answer, hello, answers)
 
 
 # -- driver ----------------------------------------------------------------------------------------------------------------
-
-
-class Peer:
-    """A worker process."""
-
-    def __init__(self, name: str, workload: str, python: str) -> None:
-        self.name, self.seconds = name, []
-        command = [python, __file__, "--worker", name, workload]
-        env = {**os.environ, "CENOTE_COMPILATION_CACHE": "0"}  # cold is cold
-        self.errors = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115 - no pipe: progress bars could fill it
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, text=True, errors="replace", env=env
-        )
-
-    def hear(self) -> object:
-        while line := self.process.stdout.readline():
-            try:
-                return json.loads(line)
-            except ValueError:
-                continue  # what a library prints of its own
-        raise RuntimeError(self.trouble())
-
-    def ask(self, word: str) -> object:
-        with contextlib.suppress(BrokenPipeError):  # it has ended: hearing it tells why
-            self.process.stdin.write(word + "\n")
-            self.process.stdin.flush()
-        return self.hear()
-
-    def trouble(self) -> str:
-        self.process.wait()
-        self.errors.seek(0)
-        said = self.errors.read().strip().splitlines()
-        return said[-1] if said else "it ended without an answer"
 
 
 def measure(workload: str, rounds: int, peers: list[str], pythons: dict[str, str]) -> tuple[dict[str, dict], list[str]]:
@@ -113,28 +66,28 @@ def measure(workload: str, rounds: int, peers: list[str], pythons: dict[str, str
     running, missing, found = {}, [], {}
     for name in names:  # all begin together: importing is not what is compared
         library = name.partition("-")[0]
-        running[name] = Peer(name, workload, pythons.get(name, pythons.get(library, sys.executable)))
+        python = pythons.get(name, pythons.get(library, sys.executable))
+        # Cold is cold: what an earlier run has compiled is left aside.
+        running[name] = workers.Worker(name, __file__, [name, workload], python, {"CENOTE_COMPILATION_CACHE": "0"})
     for name, peer in list(running.items()):
         try:
             found[name] = peer.hear()
-        except RuntimeError as error:
+        except workers.WorkerError as error:
             missing.append(f"{name} was not measured: {error} (give --python {name.partition('-')[0]}=/path/to/python)")
             del running[name]
     for name, peer in list(running.items()):  # one after the other, so that first calls do not disturb each other
         try:
             found[name]["cold"] = peer.ask("go")
-        except RuntimeError as error:
+        except workers.WorkerError as error:
             missing.append(f"{name} was not measured: {error}")
             del running[name], found[name]
-    for number in range(rounds):
-        for peer in list(running.values())[:: 1 if number % 2 == 0 else -1]:
-            peer.seconds.append(peer.ask("go"))
+    seconds: dict[str, list[float]] = {name: [] for name in running}
+    for name in workers.in_turn(list(running), rounds):
+        seconds[name].append(running[name].ask("go"))
     for name, peer in running.items():
         found[name] |= peer.ask("end")
-        peer.process.stdin.close()
-        peer.process.wait()
-        middle = statistics.median(peer.seconds)
-        found[name] |= {"warm": middle, "spread": (max(peer.seconds) - min(peer.seconds)) / middle}
+        peer.end()
+        found[name] |= {"warm": statistics.median(seconds[name]), "spread": workers.spread(seconds[name])}
     ours = answer(found["cenote"]) if "cenote" in found else None
     for name in found:
         theirs = answer(found[name])
@@ -187,10 +140,9 @@ def main() -> None:
         parser.error(f"no workload called {', '.join(strangers)}; there are {', '.join(WORKLOADS)}")
     if args.rounds < 1:
         parser.error("--rounds is at least 1")
-    pythons = dict(item.split("=", 1) for item in args.python)
-    machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    pythons = workers.pythons(args.python)
     began = time.perf_counter()
-    head = f"{date.today()}, {machine}, {args.rounds} rounds after the first call"
+    head = f"{date.today()}, {workers.machine()}, {args.rounds} rounds after the first call"
     tables, wrong = [f"# Explanations side by side\n\n{head}. Ratios above 1: Cenote is faster, or takes less memory.\n"], []
     print(tables[0])
     for name in args.workloads or list(WORKLOADS):

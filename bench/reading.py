@@ -12,11 +12,8 @@ Cenote by threads ("cenote") or worker processes ("cenote-workers"), PyTorch by 
 import argparse
 import csv
 import gzip
-import json
 import os
-import platform
 import statistics
-import subprocess
 import sys
 import tarfile
 import tempfile
@@ -24,6 +21,8 @@ import time
 import zipfile
 from datetime import date
 from pathlib import Path
+
+import workers
 
 WORKLOADS = {
     "small-pictures": "10,000 JPEG files of 32x32 in class folders (CIFAR-10's test part), batches of 128",
@@ -164,7 +163,8 @@ def tf_round(workload: str, source: str, keras: bool):
 
 
 def worker(peer: str, workload: str, source: str) -> None:
-    """Answers each line on stdin with the seconds of one round, as JSON."""
+    """Answers each line with the seconds of one round."""
+    answers = workers.channel()
     began = time.perf_counter()
     if peer.startswith("cenote"):
         round_, _ = cenote_round(workload, source, peer.endswith("workers"))
@@ -175,58 +175,32 @@ def worker(peer: str, workload: str, source: str) -> None:
     imported = time.perf_counter() - began
     began = time.perf_counter()
     count = round_()
-    print(json.dumps({"import": imported, "first": time.perf_counter() - began, "count": count}), flush=True)
-    for _ in sys.stdin:
-        began = time.perf_counter()
-        round_()
-        print(json.dumps(time.perf_counter() - began), flush=True)
+    hello = {"import": imported, "first": time.perf_counter() - began, "count": count}
+    workers.serve(lambda asked: workers.timed(round_), hello, answers)
 
 
 # -- the run ---------------------------------------------------------------------------------------------------------------
 
 
-def start(peer: str, workload: str, source: Path, pythons: dict[str, str]) -> subprocess.Popen:
-    env = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "", "KERAS_BACKEND": "tensorflow"}
-    command = [pythons.get(peer.split("-")[0], sys.executable), __file__, "--worker", peer, workload, str(source)]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
-
-
-def answer(process: subprocess.Popen) -> object:
-    while line := process.stdout.readline():
-        try:
-            return json.loads(line)
-        except ValueError:
-            continue  # what a framework prints of its own
-    return None
-
-
 def measure(workload: str, source: Path, peers: list[str], rounds: int, pythons: dict[str, str]) -> dict:
     running, facts = {}, {}
+    env = {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "", "KERAS_BACKEND": "tensorflow"}
     for peer in peers:  # one after the other, so that first rounds do not disturb each other
-        process = start(peer, workload, source, pythons)
-        facts[peer] = answer(process)
-        if facts[peer] is None:
-            error = process.communicate()[1].strip().splitlines()
-            print(f"  {peer}: not measured ({error[-1] if error else 'no answer'})", file=sys.stderr)
-            continue
-        running[peer] = process
+        python = pythons.get(peer.split("-")[0], sys.executable)
+        running[peer] = workers.Worker(peer, __file__, [peer, workload, str(source)], python, env)
+        try:
+            facts[peer] = running[peer].hear()
+        except workers.WorkerError as error:
+            print(f"  {peer}: not measured ({error})", file=sys.stderr)
+            running.pop(peer).end()
     times: dict[str, list[float]] = {peer: [] for peer in running}
-    for i in range(rounds):
-        for peer in list(running) if i % 2 == 0 else list(running)[::-1]:
-            running[peer].stdin.write("go\n")
-            running[peer].stdin.flush()
-            times[peer].append(answer(running[peer]))
+    for peer in workers.in_turn(list(running), rounds):
+        times[peer].append(running[peer].ask("go"))
     for process in running.values():
-        process.stdin.close()
-        process.wait()
+        process.end()
     return {
-        peer: {
-            "rate": facts[peer]["count"] / statistics.median(seconds),
-            "spread": (max(seconds) - min(seconds)) / statistics.median(seconds),
-            **facts[peer],
-        }
+        peer: {"rate": facts[peer]["count"] / statistics.median(seconds), "spread": workers.spread(seconds), **facts[peer]}
         for peer, seconds in times.items()
-        if all(isinstance(s, float) for s in seconds)
     }
 
 
@@ -257,9 +231,8 @@ def main() -> None:
         parser.error(f"no workload called {', '.join(strangers)}; there are {', '.join(WORKLOADS)}")
     if args.data is None:
         parser.error("say where the data sets are: --data DIR, or CENOTE_DATA")
-    pythons = dict(item.split("=", 1) for item in args.python)
-    machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
-    tables = [f"# Reading\n\n{date.today()}, {machine}, {args.rounds} rounds. Ratios above 1: Cenote is faster.\n"]
+    pythons = workers.pythons(args.python)
+    tables = [f"# Reading\n\n{date.today()}, {workers.machine()}, {args.rounds} rounds. Ratios above 1: Cenote is faster.\n"]
     with tempfile.TemporaryDirectory() as folder:
         for workload in args.workloads or list(WORKLOADS):
             source = unpack(Path(args.data), Path(folder), workload)

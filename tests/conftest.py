@@ -1,6 +1,7 @@
 """What all tests share: Keras on JAX as the yardstick, real data where it lies beside the checkout, a private cache."""
 
 import contextlib
+import gc
 import os
 from pathlib import Path
 
@@ -15,15 +16,22 @@ import pytest  # noqa: E402
 collect_ignore_glob = ["parity/make_*.py"]  # they write stored answers, with libraries that tests do not need
 
 # The folders and files whose tests and examples in docstrings compile thousands of programs that run once, for microseconds.
-SMALL = {"cenote", "core", "interop", "kernels", "layers", "losses", "metrics", "optimizers"}
+# Those of training that hold runs against each other to the bit are not among them: what makes programs fast moves bits.
+SMALL = {"cenote", "core", "explain", "interop", "kernels", "layers", "losses", "metrics", "optimizers"}
 SMALL |= {
     "test_activations",
+    "test_callbacks",
+    "test_compiling",
     "test_constraints",
+    "test_history",
     "test_losses",
     "test_metrics",
     "test_model",
+    "test_objective",
+    "test_progress",
     "test_regularizers",
     "test_saving",
+    "test_trackers",
 }
 
 
@@ -49,6 +57,29 @@ class Programs:
 
 def pytest_configure(config):
     config.pluginmanager.register(Programs())  # so that it counts for the examples in src/cenote, too
+
+
+def pytest_collection(session):
+    """Of several workers one builds the C++ kernels, which the others then find; each would build its own otherwise."""
+    if not os.environ.get("PYTEST_XDIST_WORKER"):
+        return
+    from cenote.core.runtime import cache_home
+    from cenote.kernels import native
+
+    with contextlib.suppress(ImportError, OSError):  # Windows, or a home that cannot be written: nothing is shared
+        import fcntl
+
+        cache_home().mkdir(parents=True, exist_ok=True)
+        with open(cache_home() / "tests.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            native.library()
+
+
+def pytest_collection_finish(session):
+    # Modules and collected tests stay to the end, and tracing makes many small objects: less is looked through, and less often.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
 
 
 @pytest.fixture

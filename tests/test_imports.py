@@ -53,27 +53,19 @@ def imports(path: Path):
 
 
 @pytest.mark.parametrize("path", files(), ids=lambda p: str(p.relative_to(ROOT)))
-def test_imports_run_one_way(path):
-    own = path.relative_to(ROOT).with_suffix("").parts[0]
-    if own in ("__init__", "__main__"):
-        return
-    assert level(own) >= 0, f"{own} has no level: add it to LEVELS"
-    for name, _ in imports(path):
-        if name[0] == "cenote" and len(name) > 1 and level(name[1]) >= 0 and (own, name[1]) not in DOORS:
-            assert level(name[1]) <= level(own), f"{path.name} imports {'.'.join(name)}, which lies above it"
-
-
-@pytest.mark.parametrize("path", files(), ids=lambda p: str(p.relative_to(ROOT)))
-def test_nothing_private_of_jax_and_no_code_from_data(path):
-    for name, top in imports(path):
+def test_a_file_is_a_page_that_imports_one_way_and_nothing_private_or_heavy(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 600
+    own, found = path.relative_to(ROOT).with_suffix("").parts[0], list(imports(path))
+    for name, top in found:
         assert "_src" not in name, f"{path}: {'.'.join(name)}"
         assert name[0] not in ("pickle", "cloudpickle", "dill", "joblib", "marshal"), f"{path}: {name}"
         assert not (top and name[0] in HEAVY), f"{path.name} imports {name[0]} at its top: import it where it is used"
-
-
-@pytest.mark.parametrize("path", files(), ids=lambda p: str(p.relative_to(ROOT)))
-def test_files_are_pages(path):
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= 600
+    if own in ("__init__", "__main__"):
+        return
+    assert level(own) >= 0, f"{own} has no level: add it to LEVELS"
+    for name, _ in found:
+        if name[0] == "cenote" and len(name) > 1 and level(name[1]) >= 0 and (own, name[1]) not in DOORS:
+            assert level(name[1]) <= level(own), f"{path.name} imports {'.'.join(name)}, which lies above it"
 
 
 def test_importing_cenote_is_light():

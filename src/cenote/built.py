@@ -230,7 +230,8 @@ class Built(Layer):
                 raise unknown("weight", path, known)
             if np.shape(value) != known[path].shape:
                 raise ValueError(f"weight {path!r} has shape {known[path].shape}, but {np.shape(value)} was given")
-        self._put({k: jnp.array(v, known[k].dtype) for k, v in weights.items()})  # copies: the caller may change his
+        # Copies: the caller may change his. Made on the host, where nothing is compiled for each shape.
+        self._put({k: jax.device_put(np.array(v, known[k].dtype)) for k, v in weights.items()})
 
     def freeze(self, *patterns: str) -> list[str]:
         """Keep training away from layers whose dotted paths match (``"layers.0"``, ``"encoder.*"``), and from what is in them.
@@ -285,7 +286,7 @@ class Built(Layer):
                 f"no weight could be taken over: the model has {', '.join(wanted[:4]) or 'none that match'}, the source has "
                 f"{', '.join(f'{k} {np.shape(v)}' for k, v in list(source.items())[:4])}; paths and shapes must be the same"
             )
-        self._put({path: jnp.array(source[path], known[path].dtype) for path in taken})
+        self._put({path: jax.device_put(np.array(source[path], known[path].dtype)) for path in taken})
         return taken
 
     def reset_states(self) -> None:

@@ -50,7 +50,7 @@ class Initializer(Configurable):
         if isinstance(words, jax.core.Tracer):
             spec = jax.ShapeDtypeStruct(shape, dtype)
             return jax.pure_callback(lambda w: self._host(w, shape, dtype), spec, words, vmap_method="sequential")
-        return jnp.asarray(self._host(words, shape, dtype))
+        return jax.device_put(self._host(words, shape, dtype))  # asarray compiles a program for each shape
 
     def draw(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
         """The values, in any precision; `dtype` (float32 or float64) is the one worth drawing in."""
@@ -172,7 +172,7 @@ class STFT(Initializer):
 def _fixed(make: Any, shape: Sequence[int], dtype: Any) -> jax.Array:
     """Values that depend on no key."""
     dtype = np.dtype(jax.dtypes.canonicalize_dtype(dtype))
-    return jnp.asarray(make(tuple(int(n) for n in shape), dtype))
+    return jax.device_put(make(tuple(int(n) for n in shape), dtype))
 
 
 class RandomNormal(Initializer):

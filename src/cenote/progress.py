@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from contextvars import ContextVar
 from typing import Any, TypeVar
+
+__all__ = ["showing", "track"]
 
 Item = TypeVar("Item")
 WAIT = 1.0  # seconds before anything is shown: what is quick needs no bar
+_shown: ContextVar[bool | None] = ContextVar("cenote_progress", default=None)
+
+
+@contextlib.contextmanager
+def showing(show: bool | None) -> Iterator[None]:
+    """Within it, progress is shown (True), hidden (False), or as it was outside (None), unless `track` itself is told.
+
+    >>> with showing(False):
+    ...     list(track("ab", "spelling"))
+    ['a', 'b']
+    """
+    token = _shown.set(_shown.get() if show is None else show)
+    try:
+        yield
+    finally:
+        _shown.reset(token)
 
 
 def track(
@@ -16,13 +36,14 @@ def track(
 ) -> Iterator[Item]:
     """Go through ``items`` and show the way, if it takes more than a second.
 
-    ``total`` is their number, where they have no length; ``unit`` how many examples an item is; ``show`` None means: if the
-    error stream is a terminal.
+    ``total`` is their number, where they have no length; ``unit`` how many examples an item is; ``show`` None means: as
+    `showing` says, by default if the error stream is a terminal.
 
     >>> list(track([1, 2, 3], "counting"))
     [1, 2, 3]
     """
     count: Any = total if total is not None else len(items) if hasattr(items, "__len__") else None  # type: ignore[arg-type]
+    show = _shown.get() if show is None else show
     if show is None:
         show = sys.stderr.isatty()
     began = last = time.monotonic()

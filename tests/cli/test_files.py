@@ -54,6 +54,12 @@ def test_a_table_is_trained_evaluated_and_asked(run, capsys):
     assert "on the test part of fruits.csv" in capsys.readouterr().out
 
 
+def test_a_page_of_other_data_does_not_tell_where_it_lay(run, place, capsys):
+    assert main(["evaluate", "latest", str(place / "others.csv"), "--report", "again.html", "--quiet"]) == 0
+    text = (place / "again.html").read_text("utf-8")
+    assert capsys.readouterr().out == "" and "<h1>fruits-linear · others.csv</h1>" in text and str(place) not in text
+
+
 def test_rows_are_piped_in(run, capsys, monkeypatch):
     monkeypatch.setattr("sys.stdin", io.StringIO("size,colour\n9.5,red\n0.5,green\n"))
     assert main(["predict", "latest", "-", "--json"]) == 0

@@ -136,6 +136,10 @@ def test_labels_and_speakers_in_file_names(tmp_path):
     many = read(digits(tmp_path / "many", [f"v{i}x" for i in range(12)], 2))
     assert len(set(many.groups.tolist())) == 12 and any("each is in one part only" in f.text for f in many.findings)
     assert read(tmp_path / "many", speakers=False).groups is None
+    (tmp_path / "few" / "room noise.wav").write_bytes(GOOD)
+    odd = read(tmp_path / "few", speakers=True)
+    assert odd.targets.tolist() == found.targets.tolist() and odd.groups.tolist() == kept.groups.tolist()
+    assert any("1 recordings are not named like the other 18" in f.text and "room noise.wav" in f.text for f in odd.findings)
 
 
 def test_class_folders_and_zip(tmp_path):
@@ -159,6 +163,7 @@ def test_a_table_of_transcripts(tmp_path):
     (tmp_path / "t.tsv").write_text("path\tsentence\tclient_id\n0.wav\tHello; you\ta\n1.wav\tBye.\tb\n2.wav\tHm\ta\n")
     found = read(tmp_path / "t.tsv", transcripts=True)
     assert found.targets.tolist() == ["Hello; you", "Bye.", "Hm"] and found.groups.tolist() == ["a", "b", "a"]
+    assert read(tmp_path / "t.tsv", transcripts=True, speakers=False).groups is None
 
 
 def test_broken_files_are_listed_and_skipped_only_when_asked(tmp_path):
@@ -182,6 +187,8 @@ def test_sources_without_recordings_or_labels_say_what_to_do(tmp_path):
         read(tmp_path)
     with pytest.raises(ValueError, match="3 recordings, but there are 2 labels"):
         read(tmp_path, ["a", "b"])
+    paths = sorted(map(str, tmp_path.glob("*.wav")))
+    assert read((paths, ["a", "b", "a"])).targets.tolist() == ["a", "b", "a"]
     assert len(read(tmp_path, labelled=False)) == 3
     with pytest.raises(ValueError, match=r"no recording: give a path, or \(samples, rate\)"):
         read([np.zeros(5)], ["a"])
@@ -226,7 +233,7 @@ def test_raw_takes_what_people_hand_to_predict(tmp_path):
     expected = made([(samples, 8000)])
     for source in (path, str(path), [path], (samples, 8000), [(samples, 8000)], samples, [samples]):
         assert (made(made.raw(source)) == expected).all(), type(source)
-    assert len(made(made.raw(tmp_path))) == 1
+    assert len(made(made.raw(tmp_path))) == 1 and len(made.raw([])) == 0
     with pytest.raises(FileNotFoundError, match="there is no file"):
         made.raw("nowhere.wav")
 

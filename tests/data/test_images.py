@@ -3,9 +3,11 @@
 import gzip
 import io
 import json
+import os
 import struct
 import tarfile
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -69,14 +71,14 @@ def test_what_is_transparent_becomes_white():
     assert upright(bytes_of(half)).shape == (8, 8) and abs(int(upright(bytes_of(half))[0, 0]) - 127) <= 1
 
 
+@pytest.mark.parametrize("form", ["PNG", "TIFF"])  # Pillow turns TIFF itself
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_pictures_are_turned_upright(orientation):
+def test_pictures_are_turned_upright(orientation, form):
     from PIL import ImageOps
 
-    image = noise(6, 9)
     exif = Image.Exif()
     exif[0x0112] = orientation
-    data = bytes_of(image, "PNG", exif=exif)
+    data = bytes_of(noise(6, 9), form, exif=exif)
     expected = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))))
     assert (upright(data) == expected).all()
     _, width, height = decoding.decode_sized(data)
@@ -102,8 +104,9 @@ def test_large_jpegs_are_decoded_small_and_look_the_same():
     [
         (b"", "x.png is empty (0 bytes)"),
         (b"hello, world", "x.png is no picture that can be read"),
-        (bytes_of(noise(64, 64))[:900], "x.png is damaged"),
-        (bytes_of(noise(64, 64), "JPEG")[:700], "x.png is damaged"),
+        (bytes_of(noise(64, 64))[:900], "x.png is cut off or damaged: image file is truncated"),
+        (bytes_of(noise(64, 64))[:40], "x.png is cut off or damaged: its 40 bytes begin as PNG, but cannot be decoded"),
+        (bytes_of(noise(64, 64), "JPEG")[:700], "x.png is cut off or damaged: image file is truncated"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "is no picture"),  # whose reader starts a program
     ],
 )
@@ -170,6 +173,34 @@ def test_archives_cannot_lead_outside(tmp_path):
         read(tmp_path / "half.zip")
 
 
+def test_a_changed_archive_is_read_anew(tmp_path):
+    for colour in ("red", "blue"):
+        with zipfile.ZipFile(tmp_path / "a.zip", "w") as z:
+            for i in range(2):
+                z.writestr(f"{'ab'[i]}/{i}.png", bytes_of(plain(colour, (8 + len(colour), 8))))
+        found = read(tmp_path / "a.zip")
+        assert np.array(found.inputs[0])[0, 0].tolist() == ([255, 0, 0] if colour == "red" else [0, 0, 255])
+
+
+def test_a_damaged_compressed_archive_is_named(tmp_path):
+    class_folder(tmp_path / "in", 20)
+    with tarfile.open(tmp_path / "a.tar.xz", "w:xz") as t:
+        t.add(tmp_path / "in")
+    data = (tmp_path / "a.tar.xz").read_bytes()
+    (tmp_path / "a.tar.xz").write_bytes(data[:9000] + b"nonsense" + data[9008:])
+    with pytest.raises(BadFile, match=r"a\.tar\.xz is not a whole archive"):
+        read(tmp_path / "a.tar.xz")
+
+
+def test_pipes_are_not_waited_for(tmp_path):
+    class_folder(tmp_path)
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("there are no named pipes here")
+    os.mkfifo(tmp_path / "ants" / "p.png")
+    with pytest.raises(BadFile, match=r"1 of 7 pictures cannot be read.*p\.png is no file with a content, but a pipe"):
+        read(tmp_path)
+
+
 def test_links_do_not_lead_outside(tmp_path):
     class_folder(tmp_path / "in")
     noise().save(tmp_path / "secret.png")
@@ -178,7 +209,7 @@ def test_links_do_not_lead_outside(tmp_path):
     except OSError:
         pytest.skip("links cannot be made here")
     found = read(tmp_path / "in")
-    assert len(found) == 6 and any("lead out of the folder" in f.text and "ants/z.png" in f.text for f in found.findings)
+    assert len(found) == 6 and any("out of the source" in f.text and "ants/z.png" in f.text for f in found.findings)
 
 
 def test_broken_files_are_listed_and_skipped_only_when_asked(tmp_path):
@@ -218,6 +249,14 @@ def test_labels_in_file_names(tmp_path):
     found = read(tmp_path)
     assert sorted(set(found.targets.tolist())) == ["cat", "dog"]
     assert any("labels were taken from the files' names" in f.text for f in found.findings)
+    noise().save(tmp_path / "overview.png")
+    again = read(tmp_path)
+    assert again.targets.tolist() == found.targets.tolist() == [Path(n).name.split(".")[0] for n in again.names]
+    assert any("1 pictures are not named like the other 12" in f.text and "overview.png" in f.text for f in again.findings)
+    for i in range(4):
+        noise().save(tmp_path / f"view{i}.png")
+    with pytest.raises(ValueError, match=r"nothing says their classes .*5 are not named like the others: overview\.png"):
+        read(tmp_path)
 
 
 # -- tables --------------------------------------------------------------------------------------------------------------
@@ -242,6 +281,25 @@ def test_a_table_of_names_and_labels(tmp_path):
     assert read(table).targets == [("sun", "sea"), ("sea",), (), ("sun",)]
     with pytest.raises(ValueError, match="no column 'see': did you mean 'sea'"):
         read(table, target="see")
+    assert read(table, target=-1).targets.tolist() == ["1", "1", "0", "0"]
+    table.write_text("id,sun,sea\n0,1,1\n1,0,1\n2,0,2\n3,1,0\n")
+    with pytest.raises(BadFile, match="row 4: 'sea' holds '2', but of several target columns each must hold 0 or 1"):
+        read(table, target=["sun", "sea"])
+
+
+def test_a_table_beside_an_archive_takes_ends_of_names_only_where_they_are_clear(tmp_path):
+    class_folder(tmp_path / "in", 2)
+    (tmp_path / "out").mkdir()
+    with zipfile.ZipFile(tmp_path / "out" / "a.zip", "w") as z:
+        for name in ("ants/0", "bees/0", "bees/1"):
+            z.write(tmp_path / "in" / f"{name}.png", f"all/data/{name}.png")
+    table = tmp_path / "out" / "t.csv"
+    table.write_text("file,label\nants/0.png,a\nbees/0.png,b\n1,b\n")
+    found = read(table)
+    assert [n.split(":")[1] for n in found.names] == [f"all/data/{n}.png" for n in ("ants/0", "bees/0", "bees/1")]
+    table.write_text("file,label\nants/0.png,a\n0.png,b\n1.png,b\n")
+    with pytest.raises(BadFile, match=r"names 1 of 3 pictures that are not there \(row 3: 0.png\)"):
+        read(table)
 
 
 def test_tables_are_checked(tmp_path):
@@ -259,6 +317,12 @@ def test_tables_are_checked(tmp_path):
         read(table)
     table.write_text("file,label\n0.png,a\n1.png,b,c\n")
     with pytest.raises(BadFile, match="row 3 has 3 cells, but the first row has 2"):
+        read(table)
+    table.write_text('file,label\n0.png,"a\n1.png,b\n')
+    with pytest.raises(BadFile, match="row 2 cannot be read: a quotation mark is not closed"):
+        read(table)
+    table.write_text("file,label,label\n0.png,a,b\n")
+    with pytest.raises(BadFile, match="several columns called 'label'"):
         read(table)
     table.write_text("name,label\nx,a\ny,b\n")
     with pytest.raises(ValueError, match="has no column that names pictures"):
@@ -299,8 +363,18 @@ def test_arrays_of_many_kinds(tmp_path):
     assert parted.parts.tolist() == ["train"] * 4 + ["test"] * 2
     np.savez(tmp_path / "a.npz", x_train=x[:4], y_train=y[:4], x_test=x[4:], y_test=y[4:], classes=np.array(["no", "yes"]))
     assert read(tmp_path / "a.npz").targets.tolist() == ["no", "yes"] * 3
+    one_of = np.eye(2)[y]
+    assert read(((x[:4], one_of[:4]), (x[4:], one_of[4:]))).targets.tolist() == y.tolist() == read((x, one_of)).targets.tolist()
+    assert read((x, [[1, 1], [0, 1], [0, 0]] * 2)).targets == [("1", "1"), ("0", "1"), ("0", "0")] * 2  # names, as lists are
+    several = np.array([[1, 1], [0, 1], [0, 0]] * 2)
+    assert read(((x[:3], several[:3]), (x[3:], several[3:]))).targets == [("0", "1"), ("1",), ()] * 2
+    clear = np.concatenate([x, np.full((6, 5, 7, 1), 255, np.uint8)], 3)
+    clear[0, ..., 3] = 0
+    assert (read((clear, y)).inputs[1:] == x[1:]).all() and (read((clear, y)).inputs[0] == 255).all()
     with pytest.raises(ValueError, match="6 pictures, but there are 5 labels"):
         read((x, y[:5]))
+    with pytest.raises(ValueError, match="picture 1 of the array has values that are no finite numbers"):
+        read((np.where(np.arange(6)[:, None, None, None] == 1, np.nan, x), y))
     with pytest.raises(ValueError, match=r"pictures must be an array \(picture, height, width\)"):
         read((np.zeros((6, 5)), y))
     np.savez(tmp_path / "b.npz", x=np.array([{}], dtype=object))

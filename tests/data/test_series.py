@@ -9,6 +9,7 @@ from cenote.data.series import Ahead, SeriesPreparation, Step, read
 from cenote.data.series.prepare import best_period, naive
 from cenote.data.series.series import find_step
 
+START = np.datetime64("2020-01-01")
 DAY, HOUR = np.timedelta64(1, "D"), np.timedelta64(3600, "s")
 
 
@@ -86,8 +87,8 @@ def test_missing_values_go_on_from_before():
         (table(60, word=["a", "b"] * 30), {"target": "word"}, "the target column 'word' is a category, .*expected numbers"),
         (table(12), {"target": "y", "history": 5, "horizon": 3}, "has 12 values: too few for windows of 5 known and 3 unknown"),
         (table(60), {"target": "y", "horizon": 0}, "horizon=0: give a whole number from 1 up"),
-        ({"when": np.datetime64("2020-01-01") + np.arange(40) ** 2, "y": np.arange(40.0)}, {"target": "y"}, "are not regular"),
-        ({"when": np.arange(40) // 2 + np.datetime64("2020-01-01"), "y": np.arange(40) % 7}, {"target": "y"}, "several series"),
+        ({"when": START + DAY * np.arange(40) ** 2, "y": np.arange(40.0)}, {"target": "y"}, "are not regular"),
+        ({"when": START + DAY * (np.arange(40) // 2), "y": np.arange(40) % 7}, {"target": "y"}, "several series"),
         (table(60), {"target": "y", "time": "whn"}, "did you mean 'when'"),
         ({"word": ["a", "b"] * 30}, {}, "no column of numbers to foresee"),
     ],
@@ -165,16 +166,33 @@ def test_seasonal_naive_and_its_period(hourly):
 def test_answers_and_their_intervals(hourly):
     answers = Ahead.fit(hourly.inputs)
     np.testing.assert_allclose(answers.back(answers(hourly.targets)), hourly.targets, atol=1e-5)
-    assert answers.low is None
+    assert answers.interval(hourly.targets, hourly.inputs) is None
+    windows = hourly.inputs
     # Errors of known quantiles: nine tenths of new ones must lie inside, step by step.
     draw = np.random.RandomState(0)
-    noise = draw.randn(2000, 6, 1) * np.arange(1, 7)[:, None]
-    answers.calibrate(np.zeros((2000, 6, 1)), answers.back(np.zeros((2000, 6, 1))) + noise)
-    wide = 1.645 * np.arange(1, 7)
-    np.testing.assert_allclose(answers.high[:, 0], wide, rtol=0.1)
-    np.testing.assert_allclose(answers.low[:, 0], -wide, rtol=0.1)
+    noise = draw.randn(len(windows), 6, 1) * np.arange(1, 7)[:, None] * answers.deviations(windows)[:, None]
+    said = answers(hourly.targets)
+    answers.calibrate(said, answers.back(said) + noise, windows)
+    np.testing.assert_allclose(answers.width[:, 0], 1.645 * np.arange(1, 7), rtol=0.1)
+    low, high = answers.interval(hourly.targets, windows)
+    new = hourly.targets + draw.randn(*hourly.targets.shape) * np.arange(1, 7)[:, None] * answers.deviations(windows)[:, None]
+    assert 0.87 < ((new > low) & (new < high)).mean() < 0.93
     again = Ahead.restore(json.loads(json.dumps(answers.config())), answers.arrays())
-    np.testing.assert_array_equal(again.high, answers.high)
+    np.testing.assert_array_equal(again.width, answers.width)
+    with pytest.raises(ValueError, match="sizes do not fit"):
+        Ahead.restore(answers.config(), {**answers.arrays(), "width": np.ones((2, 1))})
+
+
+def test_few_windows_make_wide_intervals():
+    draw, n, held = np.random.RandomState(0), 2000, []
+    series = read(table(n, y=draw.randn(n)), "y", history=20, horizon=10).inputs
+    answers = Ahead.fit(series)
+    for start in range(0, 1900, 40):  # each time eleven windows that overlap, and the ten values after them
+        known, new = series.take_rows(np.arange(start, start + 11)), series.take_rows([start + 25])
+        answers.calibrate(np.full((11, 10, 1), -answers.mean[0] / answers.scale[0]), known.future(), known)
+        low, high = answers.interval(np.zeros((1, 10, 1)), new)
+        held.append(((new.future() > low) & (new.future() < high)).mean())
+    assert 0.87 < np.mean(held) < 0.99
 
 
 def test_real_series_have_their_steps(data_folder):

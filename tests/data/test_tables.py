@@ -156,6 +156,42 @@ def test_a_file_larger_than_the_memory_is_sampled_and_said(write):
     assert np.array_equal(read_csv(path, memory=200_000)[0]["n"].numbers, n)
 
 
+def test_what_is_kept_is_bounded_by_the_size_of_the_texts_too(write):
+    path = write("n,word\n" + "".join(f"{i},{'long ' * 20}{i}\n" for i in range(6000)))
+    table, notes = read_csv(path, memory=300_000)
+    assert 200 < len(table) < 1500 and any("6,000 rows, more than fit into the 0.286 MiB" in n.text for n in notes)
+
+
+def test_a_parquet_file_larger_than_the_memory_is_sampled_and_said(tmp_path):
+    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    path = tmp_path / "big.parquet"
+    parquet.write_table(arrow.table({"n": list(range(200_000)), "word": [f"w{i % 7}" for i in range(200_000)]}), path)
+    table, notes = read_table(path, memory=2_000_000)
+    assert 10_000 < len(table) < 80_000 and "200,000 rows" in notes[0].text and notes[0].severity == "warning"
+    assert np.array_equal(table["n"].numbers + 1, table.lines) and table.lines[-1] > 150_000
+    assert set(table["word"].levels) == {f"w{i}" for i in range(7)}
+    assert len(read_table(path, rows=10)[0]) == 10 and not read_table(path)[1]
+
+
+def test_underscores_and_infinities_are_no_numbers_anywhere(write):
+    table, _ = read_csv(write("a,b\n" + "1,2\n" * 600 + "1_000,inf\n" + "3,4\n" * 600))
+    assert table["a"].strays == {"1_000": (1, 600)} and table["b"].strays == {"inf": (1, 600)}
+
+
+def test_a_quotation_mark_that_is_never_closed_near_the_end(write):
+    with pytest.raises(BadFile, match=r"row 306 has 1; a quotation mark that is opened before row 306 and never closed"):
+        read_csv(write("a,b\n" + "1,2\n" * 300 + '"x,2\n' + "1,2\n" * 4))
+
+
+def test_wide_encodings_and_delimiters_that_are_none(write):
+    table, _ = read_csv(write(PLAIN.encode("utf-16-le")), encoding="utf-16-le")
+    assert table.row(2) == {"name": "Cid", "age": 18, "city": "Ulm"}
+    with pytest.raises(BadFile, match="is not UTF-16 to its end"):
+        read_csv(write(PLAIN.encode("utf-16")[:-1]))
+    with pytest.raises(ValueError, match="delimiter='ab': give one character"):
+        read_csv(write(PLAIN), delimiter="ab")
+
+
 @pytest.mark.parametrize("name", ["big.csv", "big.csv.gz"])
 def test_arrow_reads_large_files_as_the_careful_reader_does(write, monkeypatch, name):
     pytest.importorskip("pyarrow")
@@ -486,7 +522,7 @@ def test_a_million_categories_are_an_identifier():
 
 
 def test_dates_become_calendar_features():
-    days = np.datetime64("2020-01-01") + np.arange(800)
+    days = np.datetime64("2020-01-01") + np.arange(800, dtype="timedelta64[D]")
     preparation = TablePreparation.fit(Examples("table", Table.of({"day": days, "n": np.arange(800) % 7.0})))
     names = preparation.features()
     assert {"day: year", "day: month (sin)", "day: weekday (cos)"} <= set(names) and "day: hour (sin)" not in names

@@ -1,18 +1,21 @@
 """Reading texts from files, folders and tables, and turning them into arrays."""
 
 import gzip
+import itertools
 import json
 
 import numpy as np
 import pytest
 
 from cenote.data.examples import Examples
-from cenote.data.text.lines import Texts, free_text
+from cenote.data.split import part
+from cenote.data.text.lines import Texts, essence, free_text
 from cenote.data.text.ngrams import counted, grams
 from cenote.data.text.pairs import read_pairs
-from cenote.data.text.prepare import CorpusPreparation, PairPreparation, TextPreparation, raw_texts
+from cenote.data.text.prepare import CorpusPreparation, PairPreparation, TextPreparation, batch_lengths, raw_texts
 from cenote.data.text.read import read_classes, read_corpus
 from cenote.data.text.tell import tell
+from cenote.data.text.tokenize import UNKNOWN
 from cenote.files import BadFile
 
 GOOD = ["a fine film it is", "what a great story", "I liked it very much", "the best of the year"]
@@ -184,9 +187,9 @@ def test_parallel_files(tmp_path):
 
 
 def test_a_folder_of_parts_in_two_languages(tmp_path):
-    for part in ("train", "val", "test_2016"):
-        put(tmp_path / "de-en" / f"{part}.en.gz", GOOD)
-        put(tmp_path / "de-en" / f"{part}.de.gz", BAD)
+    for name in ("train", "val", "test_2016"):
+        put(tmp_path / "de-en" / f"{name}.en.gz", GOOD)
+        put(tmp_path / "de-en" / f"{name}.de.gz", BAD)
     examples = read_pairs(tmp_path / "de-en")
     assert list(examples.inputs[:4]) == BAD and sorted(set(examples.parts)) == ["test", "train", "validation"]
     assert "from de into en" in said(examples)
@@ -197,6 +200,11 @@ def test_lines_of_pairs_stay_together(tmp_path):
     path = put(tmp_path / "cmn.txt", lines)
     examples = read_pairs(path)
     assert examples.targets[1] == "你好。" and examples.groups.tolist() == [0, 0, 1, 2] and tell(path)[0] == "pairs"
+    assert "each line has more than two cells" in said(examples)
+    put(tmp_path / "some.txt", [*lines, "Wait.\t等等。"])
+    assert "4 lines have more than two cells" in said(read_pairs(tmp_path / "some.txt"))
+    with pytest.raises(ValueError, match="direction='zh-en' is for a folder"):
+        read_pairs(path, direction="zh-en")
     put(tmp_path / "bad.txt", [*lines, "no tab here"])
     with pytest.raises(BadFile, match="row 5: 'no tab here' has no tab"):
         read_pairs(tmp_path / "bad.txt")
@@ -209,6 +217,8 @@ def test_a_corpus_in_blocks_that_are_the_text(tmp_path):
     assert "".join(examples.inputs) == "\n".join(text) + "\n" and len(examples) > 10
     assert examples.times.tolist() == list(range(len(examples))) and tell(path)[0] == "corpus"
     assert "".join(read_corpus(["x" * 5000], block=1000).inputs) == "x" * 5000 + "\n"
+    put(tmp_path / "plays" / "play.txt.gz", text)
+    assert "".join(read_corpus(tmp_path / "plays").inputs) == "\n".join(text) + "\n"
     (tmp_path / "none").mkdir()
     with pytest.raises(BadFile, match=r"no \.txt files"):
         read_corpus(tmp_path / "none")
@@ -320,6 +330,31 @@ def test_pairs_become_rows_that_end():
     assert (again.targets(["eine Katze"]) == pairs.targets(["eine Katze"])).all() and again.source is not again.target
     assert PairPreparation.fit(examples, tokenizer="words").joint
     assert not PairPreparation.fit(Examples("text", ["one cat"] * 4, ["一只猫"] * 4), tokenizer="words").joint
+
+
+def test_lengths_of_batches_are_the_best_there_are():
+    sizes = np.array([1, 2, 2, 3, 5, 8, 8, 9, 12])
+
+    def places(lengths):
+        return sum(min(n for n in lengths if n >= size) for size in sizes.tolist())
+
+    for most in (1, 2, 3):
+        found = batch_lengths(sizes, most)
+        others = itertools.combinations(range(1, 12), most - 1)
+        assert len(found) == most and places(found) == min(places((*some, 12)) for some in others)
+    assert batch_lengths(np.array([7] + [8] * 9), 3) == [8]  # not worth a program of its own
+
+
+def test_rare_ideographs_have_tokens_beside_the_pairs():
+    signs = "".join(map(chr, range(0x4E00, 0x4E00 + 1500)))
+    pairs = PairPreparation.fit(Examples("text", ["one cat"] * 60, [signs[i * 50 : i * 50 + 50] for i in range(30)] * 2))
+    assert (pairs.targets([signs[-20:]]) != UNKNOWN).all()
+
+
+def test_a_sentence_with_several_translations_is_in_one_part(data_folder):
+    parts = part(read_pairs(data_folder / "tatoeba-en-zh", show=False))
+    known = {essence(t) for t in parts.train.inputs}
+    assert parts.how == "grouped" and not any(essence(t) in known for t in [*parts.test.inputs, *parts.validation.inputs])
 
 
 def test_windows_of_a_corpus_lie_side_by_side():

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 
 import numpy as np
@@ -33,6 +34,16 @@ def test_workers_give_what_one_process_gives(files):
         assert len(here) == len(there) == len(two) == 4
         for (x, t), (x2, t2) in zip(here, there, strict=True):
             assert (x == x2).all() and (t == t2).all() and (x[:, 0, 0, 0] == 20 * t).all()
+
+
+def test_long_lists_of_items_do_not_make_both_sides_wait():
+    items = [[i + 1 / 3] * 40 for i in range(3000)]  # more than a pipe holds, asked and answered
+    batches = Batches(np.asarray, items, batch_size=1000, workers=1)
+    done = []
+    thread = threading.Thread(target=lambda: done.extend(batches), daemon=True)
+    thread.start()
+    thread.join(60)
+    assert len(done) == 3 and (np.concatenate(done) == np.array(items)).all()
 
 
 def test_the_order_is_a_function_of_seed_and_pass():

@@ -13,6 +13,7 @@ import pytest
 
 from cenote.kernels import native, recurrence
 from cenote.kernels.convolution import conv
+from cenote.kernels.native import build
 
 needs_native = pytest.mark.skipif(native.library() is None, reason=f"no native kernels: {native.status()}")
 RNG = np.random.default_rng(0)
@@ -189,11 +190,18 @@ print(model.build(x)(x).shape, native.library(), native.status())
     ],
     ids=["off", "missing", "broken"],
 )
-def test_without_them_everything_works(setting, said, tmp_path):
-    env = {**os.environ, **setting, "CENOTE_HOME": str(tmp_path)}
+def test_why_there_are_none_is_said(setting, said, tmp_path, monkeypatch):
+    monkeypatch.setattr(build, "_status", build._status)  # the library of this process stays what it is
+    for name, value in {"CENOTE_HOME": str(tmp_path), **setting}.items():
+        monkeypatch.setenv(name, value)
+    assert build.library.__wrapped__() is None and said in native.status()
+
+
+def test_without_them_everything_works(tmp_path):
+    env = {**os.environ, "CXX": "false", "CENOTE_HOME": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", PROGRAM], env=env, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    assert "(4, 2) None" in done.stdout and said in done.stdout
+    assert "(4, 2) None" in done.stdout and "false failed: exit code 1" in done.stdout
 
 
 SANITIZED = """
@@ -229,8 +237,6 @@ print("clean")
 @needs_native
 def test_they_stay_inside_their_arrays(tmp_path):
     """Address and undefined-behaviour sanitizers, where the compiler has them."""
-    from cenote.kernels.native import build
-
     compiler = build._compiler()
     runtimes = []
     for name in ("libasan.so", "libstdc++.so"):
@@ -239,7 +245,9 @@ def test_they_stay_inside_their_arrays(tmp_path):
         pytest.skip("this compiler has no sanitizers at hand")
     checks = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
     flags = ["-std=c++17", "-O0", "-march=native", "-fPIC", "-fvisibility=hidden", "-isystem", jax.ffi.include_dir(), *checks]
-    complaint = build._compile(compiler, flags, [Path(build.__file__).parent / name for name in build.SOURCES], tmp_path)
+    here = Path(build.__file__).parent
+    (tmp_path / "all.cc").write_text("".join(f'#include "{here / name}"\n' for name in build.SOURCES))  # reads headers once
+    complaint = build._compile(compiler, flags, [tmp_path / "all.cc"], tmp_path)
     assert not complaint, complaint
     env = {**os.environ, "LD_PRELOAD": " ".join(runtimes), "ASAN_OPTIONS": "detect_leaks=0", "CENOTE_COMPILATION_CACHE": "0"}
     run = [sys.executable, "-c", SANITIZED, str(tmp_path / "kernels.so"), repr(list(CONVOLUTIONS.values()))]

@@ -1,5 +1,6 @@
 """Pages of every kind of answer: what is there is shown with its numbers, what is not is left out, and nothing is hidden."""
 
+import ast
 import base64
 import io
 import re
@@ -11,12 +12,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cenote import report
+import cenote as cn
+from cenote import layers, report
 from cenote.data.examples import Examples, Finding
+from cenote.data.split import part
 from cenote.report import exhibits
 from cenote.report.charts import course_chart, forecast_chart, histogram, scatter
+from cenote.report.graph import drawing, flow
 from cenote.report.html import el
 from cenote.report.page import render
+from cenote.report.sentences import catalogue
 from cenote.report.story import ColumnFacts, Course, Foreseen, Labelled, Measured, Spread, Story, Window, Written
 from cenote.tasks.scores import Baseline, Score, of_labels, of_quantities
 
@@ -26,11 +31,51 @@ from reading import EVIL, Page
 
 
 def page(tmp_path, language="en", **known):
-    return Page(render(tmp_path / "report.html", Story(facts=report.Facts(), **known), language).read_text("utf-8"))
+    return Page(render(tmp_path / "report.html", Story(**{"facts": report.Facts(), **known}), language).read_text("utf-8"))
 
 
 def sentences(rows):
     return [exhibits.sentence(f"sentence {i}") for i in rows]
+
+
+# -- the model -------------------------------------------------------------------------------------------------------------
+
+
+def test_the_drawing_tells_who_reads_what():
+    """By tracing: also where a model adds its input to an output by plain arithmetic, and where a layer is called twice."""
+
+    class Skip(cn.Model):
+        def __init__(self):
+            super().__init__()
+            self.shared, self.wide, self.back = layers.Dense(4), layers.Dense(8), layers.Dense(4)
+
+        def forward(self, x):
+            a = self.shared(x)
+            return self.back(self.wide(self.shared(a * 2)) + 1) + x
+
+    model = Skip()
+    model.build(np.zeros((1, 4), "float32"))
+    found = flow(model)
+    names = [b.path or b.kind for b in found.boxes]
+    assert names == ["input", "shared", "wide", "back", "output"] and found.boxes[1].note == "used 2 times"
+    edges = {(names[i], names[j]) for i, j in found.edges}
+    assert edges == {("input", "shared"), ("shared", "wide"), ("wide", "back"), ("back", "output"), ("input", "output")}
+    drawn = Page(drawing(found, {"input": "Eingang"}))
+    assert sum(tag == "rect" for tag, _ in drawn.tags) == 5 and sum(tag == "path" for tag, _ in drawn.tags) == 10
+    assert "Eingang" in drawn.text and "(None, 8)" in drawn.text and "40" in drawn.texts  # parameters of wide: 4 * 8 + 8
+
+
+def test_what_only_follows_a_layer_is_drawn_with_it_where_there_are_many():
+    model = cn.Sequential()
+    for _ in range(7):
+        for layer in (layers.Dense(64), layers.BatchNormalization(), layers.ReLU()):
+            model.add(layer)
+    model.build(np.zeros((1, 64), "float32"))
+    found = flow(model)
+    assert len(found.boxes) == 8 and found.edges == [(i, i + 1) for i in range(7)]
+    assert (
+        found.boxes[3].then == ("BatchNormalization", "ReLU") and sum(b.parameters for b in found.boxes) == model.count_params()
+    )
 
 
 # -- the score -------------------------------------------------------------------------------------------------------------
@@ -235,6 +280,45 @@ def test_examples_show_themselves_in_notebooks():
     assert repr(some) == "<2 examples of text: 2 texts, 1 findings>"
     Page(f"<div>{some._repr_html_()}</div>")
     assert "warning: " in some._repr_html_() and "a &lt;b&gt;" in some._repr_html_() and "<td>y</td>" in some._repr_html_()
+
+
+def test_pictures_and_parts_show_themselves_in_notebooks():
+    x = np.random.RandomState(0).randint(0, 255, (40, 8, 8), dtype=np.uint8)
+    parts = part(Examples("image", x, np.array(["odd", "even"] * 20), about={"text": "40 pictures"}), seed=0)
+    found = Page(f"<div>{parts._repr_html_()}</div>")
+    assert sum(tag == "img" for tag, _ in found.tags) == 5 and "32 train, 4 validation, 4 test" in found.text
+    assert {a["height"] for tag, a in found.tags if tag == "img"} == {"96"}
+
+
+def test_what_is_said_elsewhere_is_said_so_in_the_catalogue():
+    """Each template is made of words that stand in the sources: who changes a sentence changes it in the catalogue, too."""
+    folder = Path(cn.__file__).parent
+    files = [f for f in folder.rglob("*.py") if f.parent.name != "report"]
+    nodes = [n for f in files for n in ast.walk(ast.parse(f.read_text("utf-8")))]
+    said = "\n".join(n.value for n in nodes if isinstance(n, ast.Constant) and isinstance(n.value, str))
+
+    def made(words):  # as it stands, or of pieces put together
+        text = " ".join(words)
+        return text in said or any(" ".join(words[:k]) in said and made(words[k:]) for k in range(len(words) - 1, 0, -1))
+
+    for template, chinese in catalogue().items():
+        places = re.findall(r"\{\w+\}", template)
+        assert set(re.findall(r"\{\w+\}", chinese)) <= set(places) and len(set(places)) == len(places), template
+        for piece in re.split(r"\{\w+\}|[:;,.()]", template):
+            assert made(piece.split()), f"nobody says {piece.strip()!r} of {template!r} any more"
+
+
+def test_findings_are_said_in_chinese(tmp_path):
+    found = page(
+        tmp_path,
+        "zh",
+        facts=report.Facts(stopped="val_loss not better for 5 epochs than 0.4 in epoch 7"),
+        findings=[Finding("column 'Cabin' is left out: each row has its own"), Finding("nobody knows this sentence")],
+        chosen=[("task", "tabular-classification", "a table whose target 'A_B' is classes: its values are words")],
+        parts={"training": 9},
+    )
+    for said in ("略去列 'Cabin'：每行各不相同", "nobody knows this", "目标 'A_B' 是类别", "已有 5 轮没有优于第 7 轮的 0.4"):
+        assert said in found.text
 
 
 def test_pages_are_for_both_languages(tmp_path):

@@ -66,6 +66,14 @@ def test_every_choice_can_be_replaced():
     assert job.task.answers.names == ["0", "1"]
 
 
+def test_steps_are_no_larger_than_the_data(capsys):
+    job = Points().plan(points(30))
+    job.fit(verbose=0)
+    assert job.choice.batch_size == 20 and job.steps() == 1 and not capsys.readouterr().out
+    asked = Points(batch_size=64).plan(points(30))
+    assert asked.choice.reasons["batch_size"] == "all 20 examples; 64 were asked for"
+
+
 def test_batches_larger_than_memory_give_the_same_kind_of_model(trained):
     streamed = StreamedPoints().train(points(), verbose=0)
     assert streamed.scores.count == 60 and streamed.scores.main.value > 0.9
@@ -131,7 +139,8 @@ def test_ctrl_c_keeps_what_was_learned(monkeypatch):
     assert found.interrupted and 3 <= len(found.history.records) < 12 and found.scores.count == 60
 
 
-def test_a_killed_run_goes_on(tmp_path, monkeypatch):
+@pytest.mark.parametrize("task", [Points, StreamedPoints])
+def test_a_killed_run_goes_on(tmp_path, monkeypatch, task):
     class Killed(BaseException):
         pass
 
@@ -143,13 +152,13 @@ def test_a_killed_run_goes_on(tmp_path, monkeypatch):
             raise Killed
 
     monkeypatch.setattr("cenote.tasks.base._checkpoints", _often)
-    whole = Points().train(points(), verbose=0)
+    whole = task().train(points(), verbose=0)
     monkeypatch.setattr(EarlyStopping, "on_epoch_end", hook)
     with pytest.raises(Killed):
-        Points().train(points(), folder=tmp_path, verbose=0)
+        task().train(points(), folder=tmp_path, verbose=0)
     assert not (tmp_path / "model.cenote").exists()
     monkeypatch.setattr(EarlyStopping, "on_epoch_end", usual)
-    again = Points().train(points(), folder=tmp_path, verbose=0)
+    again = task().train(points(), folder=tmp_path, verbose=0)
     for a, b in zip(whole.model.get_weights(), again.model.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
     assert {"model.cenote", "history.json", "report.html"} == {p.name for p in tmp_path.iterdir()}

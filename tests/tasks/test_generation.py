@@ -20,6 +20,14 @@ def trained():
     return task.train([TEXT], verbose=0)
 
 
+def test_the_first_loss_is_that_of_knowing_nothing():
+    for size, width in ((30, 32), (3000, 16)):
+        model = LanguageModel(size, width=width, heads=2, depth=1)
+        tokens = np.random.default_rng(0).integers(4, size, (4, 33)).astype(np.int32)
+        logp = np.asarray(jax.nn.log_softmax(jax.jit(model.build(tokens[:, :-1]))(tokens[:, :-1])))
+        assert -np.take_along_axis(logp, tokens[:, 1:, None], -1).mean() == pytest.approx(np.log(size), rel=0.03)
+
+
 def test_a_rhyme_is_learned_and_continued(trained):
     text = trained.predict("the cat ")[0]["text"]
     assert text.startswith("the cat sat on the ") and len(text) == len("the cat ") + 40
@@ -87,6 +95,11 @@ def test_bits_are_counted_by_characters_and_perplexity_by_tokens():
     numbers = pairs.encode("abab cdcd abab")
     scores = text_scores(np.full(3, math.log(2.0)), numbers, pairs)
     assert scores["bits per character"] == pytest.approx(3 / 15) and scores["perplexity"] == pytest.approx(2)
+    for text, kind in (("axb", "characters"), ("你我他", "words")):  # what is unknown is one character, too
+        tokenizer = learn(["ab", "你他"], kind)
+        assert text_scores(np.full(3, 1.0), tokenizer.encode(text), tokenizer)["bits per character"] == pytest.approx(
+            1 / math.log(2)
+        )
 
 
 def test_the_end_of_the_text_is_the_test_and_too_little_is_said():

@@ -97,10 +97,31 @@ def test_networks_and_effort_follow_from_size_and_number():
         training.inputs = np.broadcast_to(x[:1], (count, side, side, colours))
         return task.choose(training, x, task.arrays(Examples("image", x, np.arange(64) % 2))[1])
 
-    small, large = plan(60000, 28, 1), plan(100, 128, 3)
+    small, large = plan(60000, 28, 1), plan(600, 128, 3)
     assert (small.name, large.name) == ("cnn", "resnet") and small.batch_size > large.batch_size
     assert large.epochs > small.epochs >= 8
     assert epochs_for(50000, 1e9, 15)[0] == 8 and epochs_for(100, 1e6, 120)[0] == 120
+
+
+def test_very_few_photographs_get_filters_from_their_patches(tmp_path):
+    draw = np.random.RandomState(0)
+    x = draw.randint(0, 40, (40, 56, 56, 1)).astype(np.uint8)
+    y = np.arange(40) % 2
+    for picture, vertical in zip(x, y, strict=True):  # stripes on a part of the picture
+        top, left = draw.randint(0, 16, 2)
+        part = picture[top : top + 40, left : left + 40, 0]
+        (part[:, ::5] if vertical else part[::5])[...] = 220
+    trained = ImageClassification(epochs=1).train((x, np.array(["across", "down"])[y]), verbose=0)
+    assert trained.job.choice.name == "patches" and trained.scores.main.value == 1.0
+    network = trained.model.layers[0]
+    assert "too few to train filters on" in trained.job.announcement() and network.side == 5
+    trained.save(tmp_path / "m.cenote")
+    from cenote import load
+
+    assert load(tmp_path / "m.cenote").predict(x[:1]) == trained.predict(x[:1])
+    job = ImageClassification(epochs=2).plan((x, [[("a", "b")[k]] * (i % 3 > 0) for i, k in enumerate(y)]))
+    job.fit(verbose=0)  # several labels: the last layer begins with nothing
+    assert job.choice.name == "patches" and job.outcome.history.records[-1]["loss"] < np.log(2)
 
 
 def test_mirrored_pictures_only_where_left_and_right_are_alike(data_folder):

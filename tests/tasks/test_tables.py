@@ -72,8 +72,14 @@ def test_a_target_that_is_not_there_and_one_class_only():
         TabularClassification(target="bb").train(rows, verbose=0)
     with pytest.raises(ValueError, match="one value only, 'x'"):
         TabularClassification(target="b").train(rows, verbose=0)
-    with pytest.raises(ValueError, match=r"holds 'p' in row 1 .*expected a number"):
+    with pytest.raises(ValueError, match=r"'c' holds words, such as 'p', 'q', and a regression .*: name a classification"):
         TabularRegression(target="c").train(rows, verbose=0)
+    with pytest.raises(ValueError, match="unknown column 'cc'"):  # whatever kind of text it is
+        TabularRegression(target="a", drop=[np.str_("cc")]).train(rows, verbose=0)
+    mixed = {"a": rows["a"], "n": [str(i) for i in range(19)] + ["oops"]}
+    with pytest.raises(ValueError, match="holds 'oops' in row 20; expected a number: mend the cell or empty it") as error:
+        TabularRegression(target="n").train(mixed, verbose=0)
+    assert "types=" not in str(error.value)
 
 
 def test_a_million_classes_are_none():

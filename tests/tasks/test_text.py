@@ -27,6 +27,13 @@ def test_baselines_are_the_majority_and_naive_bayes(trained):
     assert {b.name: b.value for b in trained.baselines} == {"majority class": 0.5, "naive Bayes": 1.0}
 
 
+def test_fifteen_texts_are_learned():
+    """Nothing is chosen by three texts for validation, and words count that stand in one text only."""
+    trained = TextClassification().train((TEXTS[:15], CLASSES[:15]), verbose=0)
+    said = trained.predict([*GOOD, *BAD])
+    assert sum(one["label"] == right for one, right in zip(said, ["good"] * 5 + ["bad"] * 5, strict=True)) >= 8
+
+
 def test_it_is_saved_with_its_preparation(trained, tmp_path):
     trained.save(tmp_path / "m.cenote")
     again = cn.load(tmp_path / "m.cenote")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import cenote as cn
-from cenote.data.text.tokenize import END, PAD
+from cenote.data.text.tokenize import END, PAD, START, UNKNOWN
 from cenote.tasks.translation import Pairs, SequenceToSequence, Translation, _searcher, search, translation_scores, word_by_word
 
 WORDS = {
@@ -32,6 +32,7 @@ def sentences(count, seed=0):
 def test_beam_search_finds_the_best_of_all_sequences():
     size, length, alpha = 7, 3, 0.7
     logits = jnp.asarray(np.random.default_rng(1).normal(size=(size, size)) * 2, jnp.float32)  # by the token before
+    logits = logits.at[:, [PAD, UNKNOWN, START]].add(3.0)  # likely, and yet no part of a text
     logp = np.array(jax.nn.log_softmax(logits))
     best = {}
     for n in range(1, length + 1):
@@ -53,6 +54,14 @@ def small():
     source = np.array([[5, 6, 7, END], [8, END, PAD, PAD]], np.int32)
     model.build({"source": source, "target": source})
     return model, source
+
+
+def test_the_first_loss_is_that_of_knowing_nothing():
+    model = SequenceToSequence(300, 300, width=32, heads=2, depth=1, joint=True)
+    tokens = np.random.default_rng(0).integers(4, 300, (4, 16)).astype(np.int32)
+    logits = jax.jit(model.build({"source": tokens, "target": tokens}))(tokens, tokens)
+    loss = -np.take_along_axis(np.asarray(jax.nn.log_softmax(logits)), tokens[..., None], -1).mean()
+    assert loss == pytest.approx(np.log(300), rel=0.03)
 
 
 def test_the_score_of_a_search_is_that_of_the_whole_model(small):
@@ -97,7 +106,7 @@ def test_a_small_language_is_learned_saved_and_spoken(tmp_path):
     options = {"tokenizer": "words", "epochs": 20, "learning_rate": 5e-3, "patience": 20, "batch_size": 16, "beams": 2}
     task = Translation(model=model, **options)
     trained = task.train(sentences(500), validation=32, test=32, verbose=0)
-    assert task.preparation.lengths == [8] and task.preparation.size == 20
+    assert task.preparation.lengths == [6] and task.preparation.size == 20
     assert trained.scores["BLEU"] > 80 and trained.scores.main.beats(max(b.value for b in trained.baselines))
     said = trained.predict("one red cat here")
     assert said == [{"source": "one red cat here", "translation": "hier Katze rot eins"}]

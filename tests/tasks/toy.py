@@ -86,11 +86,14 @@ class StreamedPoints(Points):
                 self.size, self.seed, self.count = size, seed, 0
 
             def __iter__(self):
+                self.count += 1
+                return self.open_epoch(self.count - 1)
+
+            def open_epoch(self, epoch, skip=0):
                 order = np.arange(len(x))
                 if self.seed is not None:
-                    order = np.random.RandomState(self.seed + self.count).permutation(len(x))
-                    self.count += 1
-                for i in range(0, len(x), self.size):
+                    order = np.random.RandomState(self.seed + epoch).permutation(len(x))
+                for i in range(skip * self.size, len(x), self.size):
                     rows = order[i : i + self.size]
                     yield x[rows], y[rows]
 

@@ -107,10 +107,9 @@ def small(family, kinds):
     [
         {"sample_weight": np.linspace(0, 2, 70).astype("float32")},
         {"class_weight": {0: 1.0, 1: 5.0, 2: 0.1}},
-        {"validation_split": 0.2},
         {"validation_data": (X[:30], LABELS[:30], np.linspace(0, 2, 30)), "validation_freq": 2, "epochs": 4},
     ],
-    ids=["sample_weight", "class_weight", "validation_split", "validation_freq"],
+    ids=["sample_weight", "class_weight", "validation_freq"],
 )
 def test_weights_and_validation_are_those_of_keras(options):
     told = {"loss": "sparse_categorical_crossentropy", "metrics": ["accuracy"], "weighted_metrics": ["accuracy"]}
@@ -121,32 +120,21 @@ def test_weights_and_validation_are_those_of_keras(options):
 
 
 @pytest.mark.usefixtures("quick_programs")
-def test_regularizers_and_constraints_are_those_of_keras():
-    def build(family, kinds):
-        return family.Sequential(
-            [
-                kinds.Dense(
-                    5,
-                    activation="tanh",
-                    kernel_regularizer=family.regularizers.L1L2(0.01, 0.02),
-                    bias_regularizer="l2",
-                    activity_regularizer=family.regularizers.L2(0.03),
-                ),
-                kinds.Dense(3, activation="softmax", kernel_constraint=family.constraints.MaxNorm(0.5)),
-            ]
-        )
-
-    beside_keras(build, {"loss": "sparse_categorical_crossentropy"}, {})
-
-
-@pytest.mark.usefixtures("quick_programs")
-def test_penalties_in_evaluation_and_of_frozen_layers_are_those_of_keras():
+def test_regularizers_and_constraints_are_those_of_keras_in_training_and_evaluation():
     def build(family, kinds):
         return family.Sequential(
             [
                 kinds.Dense(5, activation="tanh", kernel_regularizer="l2", trainable=False),
-                kinds.Dense(4, activation="tanh", activity_regularizer=family.regularizers.L1(0.5)),
-                kinds.Dense(3, activation="softmax", kernel_regularizer="l1"),
+                kinds.Dense(
+                    4,
+                    activation="tanh",
+                    kernel_regularizer=family.regularizers.L1L2(0.01, 0.02),
+                    bias_regularizer="l2",
+                    activity_regularizer=family.regularizers.L1L2(0.3, 0.03),
+                ),
+                kinds.Dense(
+                    3, activation="softmax", kernel_regularizer="l1", kernel_constraint=family.constraints.MaxNorm(0.5)
+                ),
             ]
         )
 

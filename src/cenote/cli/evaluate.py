@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
 def _examples(trained: Any, path: Path, given: list[str]) -> tuple[Any, str, list[str], Any]:
     """What to measure on, what it is called, what must be said of it, and the parts, where it is one of them."""
     from .. import tasks
-    from ..tasks.sources import builtin
+    from ..tasks.sources import builtin, shown
 
     run = runs.read(path.parent)
     own = None if run is None else list(run.settings.sources)
@@ -76,12 +76,13 @@ def _examples(trained: Any, path: Path, given: list[str]) -> tuple[Any, str, lis
     except FileNotFoundError as error:
         raise Trouble(str(error)) from error
     examples, findings = trained.examples(source)
-    return examples, " ".join(given), [f.text for f in findings], None
+    return examples, shown(source), [f.text for f in findings], None
 
 
 def _test_part(trained: Any, sources: list[str], settings: Any) -> tuple[Any, str, list[str], Any]:
     """The test part of a source, parted as in training."""
     from ..tasks.job import answerable, parted, read
+    from ..tasks.sources import shown
 
     source = sources[0] if len(sources) == 1 else tuple(sources)
     shares = {} if settings is None else {"validation": settings.validation, "test": settings.test}
@@ -89,8 +90,8 @@ def _test_part(trained: Any, sources: list[str], settings: Any) -> tuple[Any, st
     findings: list[Any] = []
     examples = answerable(trained.task, parts.test, "test", findings)
     if not len(examples):
-        raise Trouble(f"{' '.join(sources)} has no test part: name other labelled data")
-    return examples, f"the test part of {' '.join(sources)}", [f.text for f in findings], parts
+        raise Trouble(f"{shown(source)} has no test part: name other labelled data")
+    return examples, f"the test part of {shown(source)}", [f.text for f in findings], parts
 
 
 def input_shape(model: Any) -> tuple[int, ...] | None:

@@ -44,7 +44,7 @@ def gather() -> dict[str, Any]:
     folders = {
         "package": str(Path(__file__).resolve().parents[1]),
         "cache": f"{cache_home()}  (CENOTE_HOME moves it)",
-        "compiled programs": f"{compiled}  ({size(_bytes(compiled))})" if compiled else "not kept",
+        "compiled programs": f"{compiled}  ({size(_bytes(compiled))} of at most 1 GiB)" if compiled else "not kept",
         "downloads": str(cache_folder()),
         "CENOTE_DATA": given or "not set: a folder of data sets that are already here",
     }

@@ -130,10 +130,10 @@ def _parser(verb: str, usage: str, text: str, examples: str) -> Parser:
     )
 
 
-def _more(parser: Parser, *, json: str, quiet: bool = False) -> None:
+def _more(parser: Parser, *, json: str, quiet: str = "") -> None:
     group = parser.add_argument_group("Output")
     if quiet:
-        group.add_argument("--quiet", action="store_true", help="print nothing but errors")
+        group.add_argument("--quiet", action="store_true", help=quiet)
     group.add_argument("--json", action="store_true", help=json)
     group.add_argument("--debug", action="store_true", help="show where an error comes from")
     group.add_argument("-h", "--help", action="help", help="show this text")
@@ -203,7 +203,7 @@ def _train() -> Parser:
     group.add_argument("--language", choices=("en", "zh"), help="of the report (default: en)")
     group.add_argument("--tensorboard", action="store_true", help="write event files for TensorBoard, too")
     group.add_argument("--dry-run", action="store_true", help="show what would be done and how long it takes; write nothing")
-    _more(parser, json="print one JSON record a line: the plan, each epoch, the results", quiet=True)
+    _more(parser, json="print one JSON record a line: the plan, each epoch, the results", quiet="print nothing but errors")
     return parser
 
 
@@ -227,7 +227,7 @@ def _evaluate() -> Parser:
     group = parser.add_argument_group("Report")
     group.add_argument("--report", metavar="FILE", help="write a page like that of train")
     group.add_argument("--language", choices=("en", "zh"), default="en", help="of the page (default: en)")
-    _more(parser, json="print the results as one JSON object", quiet=True)
+    _more(parser, json="print the results as one JSON object", quiet="print nothing but errors")
     return parser
 
 
@@ -248,7 +248,7 @@ def _predict() -> Parser:
     group.add_argument("inputs", metavar="INPUT", nargs="+", help=text)
     group.add_argument("--invert", action="store_true", help="turn pictures to their negative first")
     _where(group)
-    _more(parser, json="print one JSON object a line", quiet=True)
+    _more(parser, json="print one JSON object a line", quiet="print the answers only: no notes, no progress")
     return parser
 
 
@@ -282,7 +282,7 @@ def _explain() -> Parser:
     group = parser.add_argument_group("Page")
     group.add_argument("--report", metavar="FILE", help="where to write it (default: why-INPUT.html beside the model)")
     group.add_argument("--language", choices=("en", "zh"), default="en", help="of the page (default: en)")
-    _more(parser, json="print one JSON object a line for each example", quiet=True)
+    _more(parser, json="print one JSON object a line for each example", quiet="print nothing but errors")
     return parser
 
 

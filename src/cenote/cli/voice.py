@@ -6,7 +6,6 @@ import argparse
 import contextlib
 import json
 import math
-from collections.abc import Iterator
 from typing import Any
 
 
@@ -31,17 +30,11 @@ class Voice:
         if self.json:
             print(json.dumps({"event": event, **_finite(values)}, ensure_ascii=False, allow_nan=False), flush=True)
 
-    @contextlib.contextmanager
-    def progress(self) -> Iterator[None]:
+    def progress(self) -> contextlib.AbstractContextManager[None]:
         """Progress lines of what is done within, unless the verb is quiet."""
-        from .. import progress
+        from ..progress import showing
 
-        usual = progress.WAIT
-        progress.WAIT = math.inf if self.quiet else usual
-        try:
-            yield
-        finally:
-            progress.WAIT = usual
+        return showing(False if self.quiet else None)
 
 
 def _finite(value: Any) -> Any:

@@ -3,8 +3,9 @@
 from . import runtime
 from .errors import describe, unknown
 from .graph import Graph, Input, Node
+from .keys import as_key, fold
 from .lift import Ensemble, Remat, Repeat
-from .module import Call, Module, Weight, as_key, current_call, fold
+from .module import Call, Module, Weight, current_call
 from .notes import annotate, annotation, collecting, graph_function
 from .tree import (
     apply,

@@ -6,6 +6,7 @@ how losses, optimizers, initializers and the like travel in a saved model: names
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
@@ -58,18 +59,24 @@ def _same(a: Any, b: Any) -> bool:
     return a is b or (type(a) is type(b) and isinstance(a, (str, int, float, bool, tuple)) and a == b)
 
 
-def parameters(cls: type) -> dict[str, inspect.Parameter]:
+def parameters(cls: type) -> Mapping[str, inspect.Parameter]:
     """What the constructor takes, without self."""
+    return _constructor(cls).parameters
+
+
+@functools.cache
+def _constructor(cls: type) -> inspect.Signature:
+    """The signature of a class; read once, since layers look their initializers up at each call."""
     if cls.__init__ is object.__init__:
-        return {}
-    return dict(list(inspect.signature(cls.__init__).parameters.items())[1:])
+        return inspect.Signature()
+    return inspect.Signature(list(inspect.signature(cls.__init__).parameters.values())[1:])
 
 
 def _bind(cls: type, args: tuple, kwargs: dict) -> dict[str, Any]:
     """Constructor arguments by name, defaults filled in, `**options` laid flat."""
     known = parameters(cls)
     try:
-        bound = inspect.Signature(list(known.values())).bind(*args, **kwargs)
+        bound = _constructor(cls).bind(*args, **kwargs)
     except TypeError as error:
         if set(kwargs) - set(known) or len(args) > len(known):
             raise TypeError(f"{cls.__name__}: {error}. It takes: {', '.join(known) or 'no arguments'}") from None
@@ -132,6 +139,7 @@ def is_own(thing: Any) -> bool:
     return (getattr(thing, "__module__", "") or "").split(".")[0] == "cenote" or any(thing is f for f in operators().values())
 
 
+@functools.lru_cache(4096)
 def tidy(name: str) -> str:
     """The spelling under which names are compared: `GlorotUniform`, `glorot_uniform` and `glorotuniform` are one.
 

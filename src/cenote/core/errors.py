@@ -13,7 +13,8 @@ def unknown(kind: str, name: Any, known: Iterable[str]) -> ValueError:
     >>> print(unknown("optimizer", "adm", ["adam", "sgd"]))
     unknown optimizer 'adm': did you mean 'adam'? Known: adam, sgd
     """
-    names = sorted(set(known))
+    name = str(name) if isinstance(name, str) else name  # numpy's texts show their type
+    names = sorted({str(known) for known in known})
     near = difflib.get_close_matches(str(name).lower(), names, n=3, cutoff=0.5)
     by_lower = {n.lower(): n for n in names}
     near = near or [by_lower[n] for n in difflib.get_close_matches(str(name).lower(), by_lower, n=3, cutoff=0.5)]

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -31,6 +30,8 @@ from jax.extend.core import get_opaque_trace_state
 
 from . import notes
 from .errors import describe
+from .keys import as_key as as_key
+from .keys import fold
 
 Init = Callable[..., Any]
 
@@ -375,21 +376,6 @@ class Module:
         args, kwargs = self._constructor
         inner = [describe(a) for a in args] + [f"{k}={describe(v)}" for k, v in kwargs.items()]
         return f"{type(self).__name__}({', '.join(inner)})"
-
-
-def fold(key: Any, text: str) -> jax.Array:
-    """A key for a name: adding a layer elsewhere does not change it."""
-    return jax.random.fold_in(as_key(key), zlib.crc32(text.encode()))
-
-
-def as_key(key: Any) -> jax.Array:
-    """A typed JAX key from a seed, an old-style uint32 key or a typed key."""
-    if isinstance(key, int):
-        return jax.random.key(key)
-    key = jnp.asarray(key)
-    if jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
-        return key
-    return jax.random.wrap_key_data(key) if key.shape == (2,) else jax.random.key(key)
 
 
 @functools.cache

@@ -12,7 +12,8 @@ import numpy as np
 
 from . import notes
 from .errors import describe
-from .module import Call, Module, Weight, as_key, fold, join, opened
+from .keys import as_key, fold
+from .module import Call, Module, Weight, join, opened
 
 # -- walking -------------------------------------------------------------------------------------------------------------
 
@@ -134,13 +135,15 @@ def apply(
     dtype: Any = None,
     capture: Iterable[str] = (),
     nudge: dict[str, Any] | None = None,
+    observer: Callable | None = None,
     **kwargs: Any,
 ) -> Any:
     """Run a module as a pure function of its arrays: ``(y, new_state)``, or ``(y, new_state, captured)`` with ``capture``.
 
     ``capture`` names the layers whose outputs are wanted, by path (``"*"``: all; the second call of a shared layer is
-    ``"path:1"``). ``nudge`` adds an array to a layer's output: differentiate by it for the gradient there. ``dtype`` is the
-    compute dtype: weights and floating inputs are cast to it on the way in, outputs back to float32.
+    ``"path:1"``). ``nudge`` adds an array to a layer's output: differentiate by it for the gradient there.
+    ``observer(path, module, args, kwargs, y)`` is told of each layer's call, in order. ``dtype`` is the compute dtype: weights
+    and floating inputs are cast to it on the way in, outputs back to float32.
     """
     wanted = frozenset([capture] if isinstance(capture, str) else capture)
     known = members(module)
@@ -159,6 +162,7 @@ def apply(
         dtype=dtype,
         wanted=wanted,
         nudges=dict(nudge or {}),
+        observer=observer,
     )
     args = jax.tree.map(lambda leaf: _enter_array(leaf, dtype), args)
     with opened(call), notes.collecting():

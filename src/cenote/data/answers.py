@@ -4,52 +4,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 
-from .examples import Finding
+from .preparation import Learned
 
 __all__ = ["Answers", "Classes", "Labels", "Quantities"]
 
 MOST_CLASSES = 10_000
 
 
-class Answers:
-    """Turns targets into the arrays that a loss takes, and a model's outputs back. Subclasses are one for each kind of target.
+class Answers(Learned):
+    """Turns targets into the arrays that a loss takes, and a model's outputs back: one for each kind of target.
 
-    As a `Preparation` it learns from the training part alone (`fit`), and whatever it learned stands in `config` (plain JSON
-    values) and `arrays` (tensors), from which `restore` makes it again.
+    `fit` takes the targets of the training part.
     """
-
-    kind: ClassVar[str]  # "classes", "labels", "quantities"
-    findings: Sequence[Finding] = ()
-
-    @classmethod
-    def fit(cls, targets: Any, **options: Any) -> Self:
-        """Learn from the targets of the training part."""
-        raise NotImplementedError
-
-    def __call__(self, targets: Any) -> Any:
-        """The arrays for the loss, rows first."""
-        raise NotImplementedError
 
     def unknown(self, targets: Any) -> np.ndarray | None:
         """Which targets no answer can meet, (rows,) bool: classes that training has not seen. None: there are no such."""
         return None
-
-    def config(self) -> dict[str, Any]:
-        """What was learned and chosen, as JSON values."""
-        raise NotImplementedError
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        """What was learned, as tensors."""
-        return {}
-
-    @classmethod
-    def restore(cls, config: dict[str, Any], arrays: dict[str, np.ndarray]) -> Self:
-        """The answers that `config` and `arrays` came from; ValueError for values that make no sense."""
-        raise NotImplementedError
 
     def describe(self) -> str:
         """What is to be answered, in a few words."""

@@ -46,25 +46,11 @@ class Examples:
         return f"<{len(self):,} examples of {self.kind}{text}{noticed}>"
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: the facts, what was noticed, and the first examples that are rows or texts."""
-        from ..report.html import el, join, pairs, table
+        """What a notebook shows: the facts, what was noticed, and the first examples."""
+        from ..report.html import el, join, pairs
 
         facts = {k: v for k, v in self.about.items() if k != "text" and isinstance(v, (str, int, float))}
-        noticed = [
-            el("li", el("b", "warning: ") if f.severity == "warning" else None, f.text)
-            for f in sorted(self.findings, key=lambda f: f.severity != "warning")
-        ]
-        some = [self.take([i]) for i in range(min(len(self), 5))]
-        rows = []
-        for one in some:
-            first = next(iter(one.inputs)) if len(one.inputs) else None
-            shown = first if isinstance(first, dict) else {"text": str(first)[:200]} if isinstance(first, str) else {}
-            target = {} if one.targets is None or np.ndim(one.targets[0]) > 1 else {"target": one.targets[0]}
-            rows.append({**shown, **target})
-        head = list(rows[0])[:12] if rows else []
-        cells = [["" if row.get(name) is None else row.get(name) for name in head] for row in rows]
-        first = table(head, cells, text=tuple(range(len(head)))) if head else None
-        return join(el("p", repr(self)), pairs(facts), el("ul", noticed) if noticed else None, first)
+        return join(el("p", repr(self)), pairs(facts), noticed(self.findings), _first(self))
 
     def take(self, rows: Any) -> Examples:
         """Some of the examples, by row numbers."""
@@ -79,3 +65,48 @@ class Examples:
 
         names = ("inputs", "targets", "names", "parts", "groups", "times")
         return replace(self, **{name: of(getattr(self, name)) for name in names}, findings=list(self.findings))
+
+
+def noticed(findings: Sequence[Finding]) -> Any:
+    """Findings as a list for notebooks, warnings first; None where there are none."""
+    from ..report.html import el
+
+    order = sorted(findings, key=lambda f: f.severity != "warning")
+    items = [el("li", el("b", "warning: ") if f.severity == "warning" else None, f.text) for f in order]
+    return el("ul", items) if items else None
+
+
+SHOWN = 5  # examples in a notebook
+
+
+def _first(examples: Examples) -> Any:
+    """The first examples: pictures, spectrograms, or a table of rows or texts; None for what cannot be shown."""
+    from ..report.html import el, table
+
+    count = min(len(examples), SHOWN)
+    targets = [None if examples.targets is None else examples.targets[i] for i in range(count)]
+    told = ["" if t is None or np.ndim(t) > 1 else str(t)[:60] for t in targets]
+    if examples.kind in ("image", "audio"):
+        figures = [el("figure", _looked_at(examples, i), el("figcaption", told[i]), style="margin:0") for i in range(count)]
+        return el("div", figures, style="display:flex;flex-wrap:wrap;gap:1em")
+    rows = []
+    for i in range(count):
+        one = examples.take([i]).inputs
+        first = next(iter(one)) if len(one) else None
+        shown = first if isinstance(first, dict) else {"text": first[:200]} if isinstance(first, str) else {}
+        rows.append({**shown, **({"target": told[i]} if told[i] else {})})
+    head = list(rows[0])[:12] if rows else []
+    cells = [["" if row.get(name) is None else row.get(name) for name in head] for row in rows]
+    return table(head, cells, text=tuple(range(len(head)))) if head else None
+
+
+def _looked_at(examples: Examples, row: int) -> Any:
+    """A picture, or the spectrogram of a recording."""
+    from ..report.exhibits import spectrogram
+    from ..report.pictures import picture, value_range
+
+    values = np.asarray(examples.inputs[row])
+    name = str(examples.names[row]) if row < len(examples.names) else f"{row + 1}"
+    if examples.kind == "audio":
+        return spectrogram(values, int(examples.inputs.rates[row]), name)
+    return picture(values, value_range(values), name, name, height=96)

@@ -30,9 +30,6 @@ class Resident:
     def steps(self) -> int:
         return -(-self.count // self.batch_size)
 
-    def on_device(self) -> Batch:
-        return jax.tree.map(jax.device_put, self.data)  # on the CPU without a copy, where memory allows
-
     def example(self) -> Batch:
         return take_rows(self.data, slice(0, min(self.batch_size, self.count)))
 

@@ -1,4 +1,4 @@
-"""Files of pictures or sound: in a folder, in an archive, or named by a CSV; what their folders and names say about them.
+"""Files of pictures or sound in a folder or an archive, and work on many of them; `labelling` says what they are.
 
 Nothing is unpacked to the disk, no name in an archive or a CSV becomes a path outside the folder it belongs to, and whatever
 is unpacked in memory is bounded.
@@ -7,11 +7,13 @@ is unpacked in memory is bounded.
 from __future__ import annotations
 
 import csv
+import difflib
 import functools
-import gzip
-import io
+import lzma
 import os
 import re
+import stat
+import struct
 import tarfile
 import threading
 import zipfile
@@ -32,16 +34,15 @@ __all__ = [
     "File",
     "Listing",
     "any_file",
+    "as_file",
+    "decode_all",
     "first_rows",
     "gather",
     "in_threads",
-    "labels_of",
     "listed",
     "memory_share",
-    "name_roles",
     "named_in",
-    "read_names",
-    "without_broken",
+    "separator_of",
 ]
 
 MAX_FILE = 1 << 30  # bytes of one picture or recording
@@ -69,25 +70,52 @@ class File:
         if self.data is not None:
             return self.data
         try:
+            found = os.stat(self.path)  # before it is opened: a pipe would be waited for, and a bounded read read twice
+            if not stat.S_ISREG(found.st_mode):
+                raise BadFile(f"{self.name} is no file with a content, but a pipe, a device or a folder")
             if self.member:
-                archive = _zip(self.path, threading.get_ident())
-                size = archive.getinfo(self.member).file_size  # no more than that is unpacked
-                data = archive.read(self.member) if size <= MAX_FILE else b""
-            else:
-                with open(self.path, "rb", buffering=0) as file:
-                    size = os.fstat(file.fileno()).st_size  # asked first: a bounded read would set its bound aside
-                    data = file.read() if size <= MAX_FILE else b""
-        except (OSError, zipfile.BadZipFile, zlib.error, EOFError, KeyError, NotImplementedError, RuntimeError) as error:
+                return self._bounded(*_zip(self.path, found.st_mtime_ns, found.st_size))
+            with open(self.path, "rb", buffering=0) as file:
+                self._fits(found.st_size)
+                return file.read()
+        except BadFile:
+            raise
+        except _BROKEN as error:
             raise BadFile(f"{self.name} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+
+    def _bounded(self, archive: zipfile.ZipFile, one: threading.Lock) -> bytes:
+        with one:  # an archive counts its open members, and threads must not do so at once; they may unpack at once
+            self._fits(archive.getinfo(self.member).file_size)  # no more than that is unpacked
+            stream = archive.open(self.member)
+        try:
+            return stream.read()
+        finally:
+            with one:
+                stream.close()
+
+    def _fits(self, size: int) -> None:
         if size > MAX_FILE:
             raise BadFile(f"{self.name} has {size:,} bytes; {MAX_FILE:,} are the most that one file may have")
-        return data
 
 
-@functools.lru_cache(maxsize=32)
-def _zip(path: str, thread: int) -> zipfile.ZipFile:
-    """An archive that stays open, one for each thread, since a zip file has one place where it reads."""
-    return zipfile.ZipFile(path)
+# What reading files and archives raises where they are absent, damaged, encrypted or of a strange kind.
+_BROKEN = (OSError, zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, KeyError)
+_BROKEN += (NotImplementedError, RuntimeError, ValueError, struct.error)
+
+
+@functools.lru_cache(maxsize=8)
+def _zip(path: str, changed: int, size: int) -> tuple[zipfile.ZipFile, threading.Lock]:
+    """An archive that stays open, for all threads, until it is another."""
+    return zipfile.ZipFile(path), threading.Lock()
+
+
+def as_file(value: Any) -> File | None:
+    """A file from its path, or a `File` as it is; None for what is neither. Raises FileNotFoundError for a path to nothing."""
+    if not isinstance(value, (str, os.PathLike)):
+        return value if isinstance(value, File) else None
+    if not Path(value).is_file():
+        raise FileNotFoundError(f"there is no file {os.fspath(value)}")
+    return File(os.fspath(value))
 
 
 @dataclass
@@ -166,11 +194,17 @@ def any_file(path: Path, endings: Sequence[str], most: int = 2000) -> str | None
             with zipfile.ZipFile(path) as archive:
                 names = [e.filename for e in archive.infolist() if not e.is_dir()]
             return next(("/".join(place) for n in names if (place := _place(n, path, endings, others))), None)
+        left = 1 << 26  # bytes: to go on to the next member is to unpack this one
         with tarfile.open(path, "r|*") as archive:
             for entry, _ in zip(archive, range(50), strict=False):
-                if entry.isreg() and entry.size <= MAX_FILE and (place := _place(entry.name, path, endings, others)):
+                if entry.isreg() and (place := _place(entry.name, path, endings, others)):
                     return "/".join(place)
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error) as error:
+                left -= entry.size
+                if left < 0:
+                    break
+    except BadFile:
+        raise
+    except _BROKEN as error:
         raise BadFile(f"{path} is not a whole archive: {error}") from error
     return None
 
@@ -188,10 +222,11 @@ def first_rows(path: Path, most: int = 50) -> list[list[str]]:
     """The first rows of a CSV or TSV, its head among them; bytes that are no UTF-8 are passed over."""
     with path.open("rb") as file:
         lines = file.read(1 << 16).decode("utf-8-sig", "replace").splitlines()[: most + 1]
-    return list(csv.reader(lines, delimiter=_separator(lines[0]))) if lines else []
+    return list(csv.reader(lines, delimiter=separator_of(lines[0]))) if lines else []
 
 
-def _separator(line: str) -> str:
+def separator_of(line: str) -> str:
+    """The separator of a table, from its first line."""
     return max("\t;,|", key=line.count) if any(c in line for c in "\t;,|") else ","
 
 
@@ -200,8 +235,6 @@ def is_archive(path: str | os.PathLike) -> bool:
 
 
 def _beside(path: Path) -> str:
-    import difflib
-
     near = difflib.get_close_matches(path.name, [p.name for p in path.parent.iterdir()], 3) if path.parent.is_dir() else []
     return f": did you mean {' or '.join(near)}?" if near else ""
 
@@ -213,32 +246,25 @@ def _hidden(name: str) -> bool:
 def _walk(root: Path, endings: Sequence[str], others: Counter, findings: list[Finding]) -> list:
     found, outside = [], []
     top = root.resolve()
-    for folder, folders, names in os.walk(root, followlinks=True):
+    for folder, folders, names in os.walk(root):
         here = Path(folder)
-        kept = []
-        for name in sorted(folders):
-            if _hidden(name):
-                continue
-            link = here / name
-            if link.is_symlink():  # a link to a folder above would be walked for ever, and one to elsewhere leaves the source
-                outside.append(link.relative_to(root).as_posix())
-                continue
-            kept.append(name)
-        folders[:] = kept
         place = here.relative_to(root).parts
+        folders[:] = sorted(name for name in folders if not _hidden(name))
+        # A link to a folder above would be walked for ever, and one to elsewhere leaves the source: none is followed.
+        outside += ["/".join((*place, name)) for name in folders if os.path.islink(os.path.join(folder, name))]
         for name in names:
             if _hidden(name):
                 continue
             if not name.lower().endswith(tuple(endings)):
                 others[Path(name).suffix.lower()] += 1
                 continue
-            file = here / name
-            if file.is_symlink() and not file.resolve().is_relative_to(top):
-                outside.append(file.relative_to(root).as_posix())
+            file = os.path.join(folder, name)
+            if os.path.islink(file) and not Path(file).resolve().is_relative_to(top):
+                outside.append("/".join((*place, name)))
                 continue
-            found.append(((*place, name), File(str(file))))
+            found.append(((*place, name), File(file)))
     if outside:
-        text = f"left out {len(outside):,} links that lead out of the folder (copy what they point to): {listed(outside)}"
+        text = f"left out {len(outside):,} links to folders or out of the source (copy what they point to): {listed(outside)}"
         findings.append(Finding(text, "warning", str(root)))
     return found
 
@@ -268,7 +294,9 @@ def _members(path: Path, endings: Sequence[str], others: Counter) -> Iterator[tu
             yield from _zip_members(path, endings, others)
         else:
             yield from _tar_members(path, endings, others)
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, gzip.BadGzipFile, zlib.error) as error:
+    except BadFile:
+        raise
+    except _BROKEN as error:
         raise BadFile(f"{path} is not a whole archive: {error}") from error
 
 
@@ -316,230 +344,6 @@ def memory_share(part: int) -> int:
         return (8 << 30) // part
 
 
-# -- what folders and names say ----------------------------------------------------------------------------------------------
-
-
-def labels_of(listing: Listing, path: Path, what: str) -> tuple[list[str], np.ndarray | None, Roles]:
-    """``(labels, parts, roles)``: labels from class folders, or where there are none (or one), from the files' names.
-
-    Raises: ValueError where neither says anything.
-    """
-    folders, parts = arrange(listing, what)
-    stems = [Path(place[-1]).stem for place in listing.places]
-    if folders is not None and len(set(folders)) > 1:
-        return folders, parts, name_roles(stems, folders)
-    roles = name_roles(stems)
-    if roles.label is not None:
-        taken = roles.column(roles.label)
-        text = f"labels were taken from the files' names, word {roles.label + 1}: {stems[0]} is {taken[0]!r}"
-        listing.findings.append(Finding(f"{text} ({len(set(taken)):,} classes)", "warning", str(path)))
-        return taken, parts, roles
-    if folders is not None:
-        return folders, parts, roles
-    raise ValueError(
-        f"{path} holds {len(listing):,} {what}, but nothing says their classes ({listed([p[-1] for p in listing.places])}): "
-        f"put each into a folder named after its class, begin its name with the class and _, or give a CSV of names and labels"
-    )
-
-
-def arrange(listing: Listing, what: str) -> tuple[list[str] | None, np.ndarray | None]:
-    """``(labels, parts)`` from the folders: class folders, in folders of parts if there are any; None where there are none."""
-    places = listing.places
-    parts = None
-    while places and min(map(len, places)) > 1 and len({p[0] for p in places}) == 1 and max(map(len, places)) > 2:
-        places = [p[1:] for p in places]  # a folder round all of it
-    tops = {p[0].lower() for p in places if len(p) > 1}
-    if len(tops) > 1 and tops <= set(PARTS) and "train" in {PARTS[t] for t in tops} and min(map(len, places)) > 1:
-        parts = np.array([PARTS[p[0].lower()] for p in places])
-        places = [p[1:] for p in places]
-        counts = ", ".join(f"{n:,} for {name}" for name, n in Counter(parts.tolist()).items())
-        listing.findings.append(Finding(f"the folders say the parts: {counts}"))
-    depths = [len(p) for p in places]
-    if min(depths) == 1:
-        if max(depths) == 1:
-            return None, parts
-        loose = ["/".join(p) for p in places if len(p) == 1]
-        raise ValueError(
-            f"{len(loose):,} {what} lie outside of class folders, the others inside ({listed(loose)}): put them into the "
-            f"folder of their class, or take them away"
-        )
-    if max(depths) > 2:
-        text = "the first level of folders is taken as the classes; folders below it are not told apart"
-        listing.findings.append(Finding(text, "warning"))
-    return [p[0] for p in places], parts
-
-
-@dataclass(frozen=True)
-class Roles:
-    """What the words between separators in file names mean: the label, and who it is from; None where that cannot be told."""
-
-    label: int | None
-    group: int | None
-    words: list[list[str]]
-
-    def column(self, number: int) -> list[str]:
-        return [w[number] for w in self.words]
-
-
-def name_roles(stems: Sequence[str], labels: Sequence[str] | None = None) -> Roles:
-    """Find a label and a group (a speaker) in names such as ``3_jackson_12``.
-
-    Names are cut at ``_ - .`` and blanks. The label is the first word that takes few values, each in at least two files; the
-    group another word, not only digits, whose values come back with several labels.
-
-    >>> names = [f"{digit}_{who}_{take}" for digit in (3, 4) for who in ("ann", "bo") for take in range(3)]
-    >>> roles = name_roles(names)
-    >>> roles.label, roles.group
-    (0, 1)
-    """
-    words = [[w for w in re.split(r"[_\-.\s]+", stem) if w] for stem in stems]
-    width = Counter(map(len, words)).most_common(1)[0][0] if words else 0
-    if width == 0 or any(len(w) < width for w in words):
-        return Roles(None, None, words)
-    label = None
-    if labels is None:
-        for i in range(width):
-            counts = Counter(w[i] for w in words)
-            few = 2 <= len(counts) <= max(2, min(1000, len(words) // 4))
-            if width > 1 and few and min(counts.values()) >= 2:
-                label = i
-                break
-        known: Sequence[str] = [w[label] for w in words] if label is not None else []
-    else:
-        known = labels
-    group = None
-    for i in range(width if known else 0):
-        column = [w[i] for w in words]
-        counts = Counter(column)
-        if i == label or not 2 <= len(counts) <= len(words) // 2 or all(w.isdigit() for w in column) or column == list(known):
-            continue
-        several = Counter(value for value, _ in set(zip(column, known, strict=True)))
-        if np.mean([n > 1 for n in several.values()]) > 0.5:
-            group = i
-            break
-    return Roles(label, group, words)
-
-
-# -- a CSV of names and labels -----------------------------------------------------------------------------------------------
-
-
-@dataclass
-class Named:
-    """The rows of a CSV that name files: where they are, their cells by column, and the number of each row in the file."""
-
-    files: list[File]
-    columns: dict[str, list[str]]  # all but that of the names
-    rows: list[int]
-    findings: list[Finding]
-
-
-def read_names(path: str | os.PathLike, endings: Sequence[str], what: str) -> Named:
-    """A CSV (or TSV) with a column of file names: relative to it, to a folder beside it, or in an archive beside it.
-
-    Raises: BadFile for bytes that are no UTF-8 (with the row), rows of other lengths, and names that lead out of the folder;
-    ValueError where no column names files.
-    """
-    path = Path(path)
-    table = _cells(path)
-    if len(table) < 2:
-        raise BadFile(f"{path} holds {len(table)} rows: the first must name the columns, the others the {what}")
-    head, body = table[0][1], table[1:]
-    column, known = _name_column(path, head, body, endings, what)
-    files, missing = [], []
-    for number, row in body:
-        file = known(row[column])
-        files.append(file)
-        if file is None:
-            missing.append(f"row {number}: {row[column]}")
-    if missing:
-        raise BadFile(
-            f"{path} names {len(missing):,} of {len(body):,} {what} that are not there ({listed(missing)}): paths must be "
-            f"relative to the folder of the CSV, to a folder beside it, or to an archive beside it"
-        )
-    columns = {name: [row[i] for _, row in body] for i, name in enumerate(head) if i != column}
-    return Named([f for f in files if f is not None], columns, [number for number, _ in body], [])
-
-
-def _cells(path: Path) -> list[tuple[int, list[str]]]:
-    data = File(str(path)).read()
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        row = data[: error.start].count(b"\n") + 1
-        raise BadFile(
-            f"{path}, row {row}: the byte 0x{data[error.start]:02x} is no UTF-8: save the file as UTF-8 (it may be Latin-1)"
-        ) from None
-    separator = _separator(text.split("\n", 1)[0])
-    rows = [(i, row) for i, row in enumerate(csv.reader(io.StringIO(text), delimiter=separator), 1) if row]
-    for number, row in rows:
-        if len(row) != len(rows[0][1]):
-            raise BadFile(
-                f"{path}, row {number} has {len(row)} cells, but the first row has {len(rows[0][1])}: a cell that holds the "
-                f"separator {separator!r} must stand in quotation marks"
-            )
-    return rows
-
-
-def _name_column(path: Path, head: list[str], body: list, endings: Sequence[str], what: str) -> tuple[int, Callable]:
-    """The column whose cells are files, and how a cell becomes one: the first that is found for most of some rows."""
-    probe = [row for _, row in body[:: max(1, len(body) // 20)]]
-    ways = [_in_folder(folder, endings) for folder in (path.parent, *sorted(p for p in path.parent.iterdir() if p.is_dir()))]
-    archives = [p for p in sorted(path.parent.iterdir()) if p.is_file() and is_archive(p)]
-    for way in [*ways, *map(functools.partial(_in_archive, endings=endings, what=what), archives)]:
-        for i in range(len(head)):
-            if sum(way(row[i]) is not None for row in probe) * 2 > len(probe):
-                return i, way
-    raise ValueError(
-        f"{path} has no column that names {what} which are there (columns: {', '.join(head[:20])}): paths must be relative to "
-        f"the folder of the CSV, to a folder beside it, or to an archive beside it"
-    )
-
-
-def _in_folder(folder: Path, endings: Sequence[str]) -> Callable[[str], File | None]:
-    top = folder.resolve()
-
-    def find(name: str) -> File | None:
-        if not name.strip() or "\0" in name or len(name) > 4096:
-            return None
-        for ending in ("", *(endings if not Path(name).suffix else ())):
-            file = folder / (name + ending)
-            try:
-                if file.is_file() and file.name.lower().endswith(tuple(endings)):
-                    if not file.resolve().is_relative_to(top):
-                        raise BadFile(f"{name!r} leads out of the folder {folder}: only files below the CSV's folder are read")
-                    return File(str(file))
-            except OSError:  # a name that no file could have
-                return None
-        return None
-
-    return find
-
-
-def _in_archive(path: Path, endings: Sequence[str], what: str) -> Callable[[str], File | None]:
-    try:
-        listing = gather(path, endings, what)
-    except ValueError:  # an archive without any
-        return lambda name: None
-    known = {"/".join(place[i:]): file for place, file in zip(listing.places, listing.files, strict=True) for i in (0, -1)}
-    return lambda name: known.get(name) or next((known[name + e] for e in endings if name + e in known), None)
-
-
-def without_broken(troubles: Sequence[str], what: str, skip_broken: bool) -> tuple[np.ndarray, list[Finding]]:
-    """The numbers of the files that could be read, by what is wrong with each ("" for nothing), and a finding about the others.
-
-    Raises: BadFile that lists the broken ones, unless ``skip_broken`` and some are whole.
-    """
-    broken = [trouble for trouble in troubles if trouble]
-    findings = []
-    if broken:
-        said = f"{len(broken):,} of {len(troubles):,} {what} cannot be read: {'; '.join(broken[:10])}"
-        said += f"; and {len(broken) - 10:,} more" if len(broken) > 10 else ""
-        if not skip_broken or len(broken) == len(troubles):
-            raise BadFile(said + (": mend or remove them, or pass skip_broken=True" if len(broken) < len(troubles) else ""))
-        findings.append(Finding(said + ": they are left out", "warning"))
-    return np.array([i for i, trouble in enumerate(troubles) if not trouble], np.int64), findings
-
-
 def listed(names: Sequence[Any]) -> str:
     """The first few names, and how many more."""
     more = len(names) - SHOWN
@@ -585,3 +389,49 @@ def in_threads(
                     future.cancel()
 
     yield from track(results(), what, total=len(items), show=show)
+
+
+def decode_all(
+    look: Callable[[Item], Any],
+    items: Sequence[Item],
+    what: str,
+    *,
+    skip_broken: bool = False,
+    keep: bool = True,
+    show: bool | None = None,
+    threads: int | None = None,
+) -> tuple[list[Any], np.ndarray, list[Finding]]:
+    """``look`` at each item once: what it gave for those that are whole, their numbers, and a finding about the others.
+
+    ``look`` raises BadFile for a broken item; else it gives an object whose ``kept`` is a decoded array. That becomes None in
+    all of them unless all fit into an eighth of the memory (or ``keep`` is False).
+    Raises: BadFile that lists the broken ones, unless ``skip_broken`` and some are whole.
+    """
+    left, one = memory_share(8) if keep else 0, threading.Lock()
+
+    def checked(item: Item) -> Any:
+        nonlocal left
+        try:
+            found = look(item)
+        except BadFile as error:
+            return str(error)
+        with one:
+            left = max(left - found.kept.nbytes, 0)  # once there is no room, there never is
+            if not left:
+                found.kept = None
+        return found
+
+    looks = list(in_threads(checked, items, f"reading {what}", show=show, threads=threads))
+    broken, findings = [said for said in looks if isinstance(said, str)], []
+    if broken:
+        text = f"{len(broken):,} of {len(items):,} {what} cannot be read: {'; '.join(broken[:10])}"
+        text += f"; and {len(broken) - 10:,} more" if len(broken) > 10 else ""
+        if not skip_broken or len(broken) == len(items):
+            raise BadFile(text + (": mend or remove them, or pass skip_broken=True" if len(broken) < len(items) else ""))
+        findings.append(Finding(text + ": they are left out", "warning"))
+    good = np.array([i for i, found in enumerate(looks) if not isinstance(found, str)], np.int64)
+    chosen = [looks[i] for i in good]
+    if not left:
+        for found in chosen:
+            found.kept = None
+    return chosen, good, findings

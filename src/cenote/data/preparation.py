@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from .examples import Examples, Finding
+from .examples import Finding
+
+__all__ = ["Learned", "Preparation"]
 
 
-class Preparation:
-    """Turns raw inputs into the arrays that a model takes. Subclasses are one for each kind of data.
+class Learned:
+    """What turns raw values into arrays, by what it learned from the training part alone: a `Preparation`, or `Answers`.
 
-    A preparation learns from the training part alone (`fit`), and means the same ever after: whatever it learned stands in
-    `config` (plain JSON values) and `arrays` (tensors), from which `restore` makes it again. It holds no code and opens no
-    path that was written into it.
+    It means the same ever after: whatever it learned stands in `config` (plain JSON values) and `arrays` (tensors), from which
+    `restore` makes it again. It holds no code and opens no path that was written into it.
     """
 
-    kind: ClassVar[str]  # "table", "image", "text", "audio", "series": what Examples.kind says
-    findings: list[Finding]
+    kind: ClassVar[str]
+    findings: Sequence[Finding] = ()
 
     @classmethod
-    def fit(cls, examples: Examples, **options: Any) -> Self:
+    def fit(cls, training: Any, **options: Any) -> Self:
         """Learn from the training part."""
         raise NotImplementedError
 
-    def __call__(self, inputs: Any) -> Any:
-        """Arrays for the model, rows first, for raw inputs like those of `Examples.inputs`."""
+    def __call__(self, values: Any) -> Any:
+        """Arrays, rows first, for raw values like those of the training part."""
         raise NotImplementedError
 
     def config(self) -> dict[str, Any]:
@@ -39,8 +41,18 @@ class Preparation:
 
     @classmethod
     def restore(cls, config: dict[str, Any], arrays: dict[str, np.ndarray]) -> Self:
-        """The preparation that `config` and `arrays` came from; ValueError for values that make no sense."""
+        """What `config` and `arrays` came from; ValueError for values that make no sense."""
         raise NotImplementedError
+
+
+class Preparation(Learned):
+    """Turns raw inputs, as `Examples.inputs` holds them, into the arrays that a model takes: one for each kind of data.
+
+    ``kind`` is what `Examples.kind` says: "table", "image", "text", "audio", "series". `fit` takes the `Examples` of the
+    training part.
+    """
+
+    findings: list[Finding]
 
     def raw(self, source: Any) -> Any:
         """Raw inputs from what a user hands to predict: a path, a row, a dict, a sentence, a frame, or lists of them."""

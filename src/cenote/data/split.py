@@ -14,7 +14,7 @@ import numpy as np
 
 from ..core.errors import unknown
 from ..datasets.split import stratified
-from .examples import Examples, Finding
+from .examples import Examples, Finding, noticed
 
 __all__ = ["Parts", "part"]
 
@@ -40,6 +40,15 @@ class Parts:
     def counts(self) -> dict[str, int]:
         """How many examples each part has."""
         return {"train": len(self.train), "validation": len(self.validation), "test": len(self.test)}
+
+    def __repr__(self) -> str:
+        return f"<Parts: {', '.join(f'{count:,} {name}' for name, count in self.counts().items())}; {self.reason or self.how}>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the counts, how they were parted, what was noticed, and some of the training part."""
+        from ..report.html import el, join
+
+        return join(el("p", repr(self)), noticed(self.findings), self.train._repr_html_())
 
 
 def part(

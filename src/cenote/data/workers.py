@@ -13,10 +13,12 @@ import contextlib
 import importlib
 import json
 import os
+import queue
 import signal
 import struct
 import subprocess
 import sys
+import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, BinaryIO
@@ -307,7 +309,8 @@ def _unflat(form: dict[str, Any], leaves: Iterator[np.ndarray]) -> Any:
 def main() -> None:
     """Be a worker: make the function, then answer each list of items with its batch, until the other side closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that is asked to stop; it ends this one
-    asked, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    # Without a buffer, whose lock a thread that still reads would hold at the end.
+    asked, answers = os.fdopen(os.dup(0), "rb", buffering=0), os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a loader prints must not come between the answers
     with contextlib.suppress(EOFError, BrokenPipeError):
         head, learned = _receive(asked)
@@ -316,8 +319,9 @@ def main() -> None:
             load = _made(head, dict(zip(head["learned"], learned, strict=True)))
         except Exception as error:
             trouble = error
-        while True:
-            items = _receive(asked)[0]["items"]
+        asks: queue.SimpleQueue = queue.SimpleQueue()
+        threading.Thread(target=_listen, args=(asked, asks), daemon=True).start()
+        while (items := asks.get()) is not None:
             leaves: list[np.ndarray] = []
             try:
                 if load is None:
@@ -330,6 +334,14 @@ def main() -> None:
                 first = "" if any(_name(i) in said for i in items) else f" (in a batch whose first item is {_name(items[0])})"
                 leaves, answer = [], {"error": known, "message": said + first}
             _send(answers, answer, leaves)
+
+
+def _listen(asked: Any, asks: queue.SimpleQueue) -> None:
+    """Take what is asked as it comes: left in the pipe while an answer is written, a long list would make both sides wait."""
+    with contextlib.suppress(EOFError, OSError):
+        while True:
+            asks.put(_receive(asked)[0]["items"])
+    asks.put(None)
 
 
 def _name(item: Any) -> str:

@@ -330,7 +330,7 @@ def sparse_categorical_crossentropy(
         y = jnp.moveaxis(y, axis, -1)
     # A label that is no class equals none of these, nor does a broken number.
     chosen = labels[..., None] == jnp.arange(y.shape[-1], dtype=labels.dtype)
-    if label_smoothing or class_weights is not None:
+    if class_weights is not None or (label_smoothing and logits is None):
         log_p = _log_clipped(y, -1) if logits is None else jax.nn.log_softmax(y, axis=-1)
         shares = chosen.astype(y.dtype) * (1 - label_smoothing) + label_smoothing / y.shape[-1]
         if class_weights is not None:
@@ -338,8 +338,11 @@ def sparse_categorical_crossentropy(
         values = -jnp.sum(jnp.where(shares == 0, 0, shares * log_p), axis=-1)
     elif logits is None:
         values = -jnp.sum(jnp.where(chosen, _log_clipped(y, -1), 0), axis=-1)
-    else:
-        values = jax.nn.logsumexp(y, axis=-1) - jnp.sum(jnp.where(chosen, y, 0), axis=-1)
+    else:  # no array of log-probabilities: only sums over the classes
+        own = jnp.sum(jnp.where(chosen, y, 0), axis=-1)
+        values = jax.nn.logsumexp(y, axis=-1) - (1 - label_smoothing) * own
+        if label_smoothing:
+            values = values - label_smoothing * jnp.mean(y, axis=-1)
     values = jnp.where(jnp.any(chosen, axis=-1), values, jnp.nan)
     return values if ignore_class is None else jnp.where(labels == ignore_class, 0, values)
 

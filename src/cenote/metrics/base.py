@@ -123,7 +123,7 @@ def weigh(sample_weight: Any, y_pred: Any, shape: tuple, where: str) -> jax.Arra
 
 
 def zeros(*shape: int) -> jax.Array:
-    return jnp.asarray(np.zeros(shape, np.float32))
+    return jax.device_put(np.zeros(shape, np.float32))
 
 
 def ratio(above: Any, below: Any) -> jax.Array:

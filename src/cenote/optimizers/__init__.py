@@ -23,6 +23,7 @@ from .base import averages as averages
 from .base import full_like as full_like
 from .base import matches as matches
 from .gradient import ASGD, SGD, GradientDescent, Lion, Rprop
+from .lazy import LazyAdam
 from .muon import Muon
 from .newton import LBFGS, SparseAdam
 from .wrappers import LossScaleOptimizer, MultiOptimizer, Optax, OptimizerMap
@@ -41,6 +42,7 @@ __all__ = [
     "Ftrl",
     "GradientDescent",
     "Lamb",
+    "LazyAdam",
     "Lion",
     "LossScaleOptimizer",
     "MultiOptimizer",
@@ -70,6 +72,7 @@ NAMES: dict[str, Callable] = family(
     Adamax,
     Ftrl,
     Lamb,
+    LazyAdam,
     Lion,
     Muon,
     Nadam,

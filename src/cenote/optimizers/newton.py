@@ -227,13 +227,13 @@ def _within(t: jax.Array, down: jax.Array, up: jax.Array, near_edge: jax.Array) 
 
 
 def SparseAdam(*args: Any, **options: Any) -> Any:
-    """Refused: gradients are dense arrays here, so that there is nothing for a sparse rule to gain.
+    """Refused by this name: no gradient says that it is sparse here; `LazyAdam` is the same rule for embedding tables.
 
     >>> SparseAdam()
     Traceback (most recent call last):
     ...
-    ValueError: SparseAdam needs sparse gradients, and JAX's are dense arrays: use Adam, or Adafactor where memory is short
+    ValueError: SparseAdam needs sparse gradients, and JAX's are dense arrays: use LazyAdam, which moves only looked-up rows
     """
     raise ValueError(
-        "SparseAdam needs sparse gradients, and JAX's are dense arrays: use Adam, or Adafactor where memory is short"
+        "SparseAdam needs sparse gradients, and JAX's are dense arrays: use LazyAdam, which moves only looked-up rows"
     )

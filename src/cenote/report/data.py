@@ -50,7 +50,7 @@ def _counts(story: Story, words: Language) -> Html | None:
         )
         for name, n in counted.items()
     ]
-    said = el("p", line, f" ({words.term(story.parted)})" if story.parted else None, class_="soft")
+    said = el("p", line, f" ({words.sentence(story.parted)})" if story.parted else None, class_="soft")
     strip = el("div", shares, class_="parts") if len(counted) > 1 else None
     return join(said, strip, el("p", explained) if explained else None)
 
@@ -63,7 +63,7 @@ def _findings(story: Story, words: Language) -> Html | None:
     for found in order:
         where = f" ({place(found.where)})" if found.where and found.where not in found.text else None
         mark = el("b", words.say("warning"), ": ") if found.severity == "warning" else None
-        items.append(el("li", mark, found.text, el("span", where, class_="soft") if where else None))
+        items.append(el("li", mark, words.sentence(found.text), el("span", where, class_="soft") if where else None))
     shown = el("ul", items[:12], class_="findings")
     rest = folded(words.say("more", count=len(items) - 12), el("ul", items[12:])) if items[12:] else None
     return join(el("h3", words.say("findings")), shown, rest)
@@ -124,7 +124,7 @@ def _columns(story: Story, words: Language) -> Html | None:
     rows = []
     for c in story.columns:
         missing = join(bar(c.missing / 2, "bar warn"), " ", percent(c.missing)) if c.missing else "–"
-        rows.append([c.name, words.term(c.type), el("span", missing, class_="line-of"), c.holds, c.used])
+        rows.append([c.name, words.sentence(c.type), el("span", missing, class_="line-of"), c.holds, words.sentence(c.used)])
     used = any(c.used for c in story.columns)
     head = [words.say(k) for k in ("column", "type", "missing", "holds", "used")]
     if not used:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
+from ..core import Module
 from ..train.history import History, direction, number
 from .charts import Curve, line_chart
 from .facts import count, size
+from .graph import drawing, flow
 from .html import Html, el, folded, table
 from .story import Story
 from .words import Language
@@ -22,13 +25,13 @@ def chosen(story: Story, words: Language) -> Html:
     """What the task chose, each with its reason."""
     if not story.chosen:
         return Html("")
-    rows = [[words.term(what), value, words.term(why)] for what, value, why in story.chosen]
+    rows = [[words.term(what), value, words.sentence(why)] for what, value, why in story.chosen]
     shown = table([words.say(k) for k in ("what", "value", "why")], rows, class_="chosen", text=(0, 1, 2))
     return el("section", el("h2", words.say("chosen")), shown)
 
 
 def model(story: Story, words: Language) -> Html:
-    """The model's layers with their sizes."""
+    """The model's layers: drawn with what each reads, and listed with their sizes."""
     if story.model is None:
         return Html("")
     found = story.model.summary(show=False)
@@ -41,7 +44,7 @@ def model(story: Story, words: Language) -> Html:
         above = [path for path in above if r.path.startswith(path + ".")]
         if r.kind.startswith("_"):
             continue  # the private part of another, which has it in its numbers
-        path = r.path[len(above[-1]) + 1 :] if above else r.path
+        path = r.path[len(above[-1]) + 1 :] if above else re.sub(r"^layers\.(?=\D)", "", r.path)
         above.append(r.path)
         name = el("span", path, f" ({r.note})" if r.note else None, style=f"padding-left:{r.depth}em", title=r.path)
         rows.append([name, r.kind, r.shape.replace(" ", "\u00a0"), f"{r.parameters:,}", count(r.flops)])
@@ -49,7 +52,17 @@ def model(story: Story, words: Language) -> Html:
     shown = table(head, rows, class_="model", text=(0, 1, 2))
     if len(rows) > MOST_LAYERS:
         shown = folded(f"{len(rows)} × {words.say('layer')}", shown)
-    return el("section", el("h2", words.say("model")), el("p", text, words.say("gap"), work), shown)
+    both = el("div", _drawn(story.model, found, words), el("div", shown, class_="listed"), class_="graph-and-list")
+    return el("section", el("h2", words.say("model")), el("p", text, words.say("gap"), work), both)
+
+
+def _drawn(model: Any, found: Any, words: Language) -> Html | None:
+    """The layers as boxes, with arrows to those that read them."""
+    if not isinstance(model, Module):
+        return None
+    names = {"input": words.say("input"), "output": words.say("output_of"), "parameters": words.say("parameters")}
+    shown = el("div", drawing(flow(model, found), names, words.say("model")), class_="scroll")
+    return el("figure", shown, el("figcaption", words.say("graph_text")), class_="drawn")
 
 
 def curves(story: Story, words: Language) -> Html:

@@ -123,8 +123,8 @@ def write(
 def _header(story: Story, words: Language) -> Html:
     f = story.facts
     parts: list[Any] = [
-        el("h1", f.title or words.say("report")),
-        el("p", f.about, class_="soft") if f.about else None,
+        el("h1", words.sentence(f.title) or words.say("report")),
+        el("p", words.sentence(f.about), class_="soft") if f.about else None,
     ]
     parts += _score(story, words) if story.scores else [el("p", words.say("no_score"), class_="note")]
     parts.append(el("p", words.say("interrupted"), class_="note") if f.interrupted else None)
@@ -189,7 +189,7 @@ def _strip(story: Story, words: Language) -> Html | None:
     rows = [line(words.say("this_model"), main.value, marks, "own")]
     for b in story.baselines:
         mark = el("i", class_="mark", style=f"left:{at(b.value):.2f}%", title=main.write(b.value, count))
-        name = join(words.term(b.name), el("small", words.term(_about(b, story, words))) if b.about else None)
+        name = join(words.term(b.name), el("small", words.sentence(_about(b, story, words))) if b.about else None)
         rows.append(line(name, b.value, [mark], ""))
     if not np.isfinite([first, last]).all():
         return None
@@ -229,7 +229,7 @@ def _repeat(f: Facts, words: Language) -> Html:
     cost = {words.known(f"time_{k}").removeprefix("time_"): seconds(v) for k, v in f.seconds.items()}
     cost |= {words.say("memory"): size(f.memory)} if f.memory else {}
     cost |= {words.say("device"): f.device} if f.device else {}
-    cost |= {words.say("stopped"): f.stopped} if f.stopped else {}
+    cost |= {words.say("stopped"): words.sentence(f.stopped)} if f.stopped else {}
     lists = (("settings", settings), ("cost", cost), ("versions", f.versions))
     found = [el("div", el("h3", words.say(key)), pairs(values)) for key, values in lists if values]
     parts.append(el("div", found, class_="beside") if found else None)

@@ -31,8 +31,13 @@ def value_range(x: np.ndarray) -> tuple[float, float]:
     return min(low, 0.0) if low > -1e-6 else low, high if high > low else low + 1
 
 
-def picture(array: np.ndarray, span: tuple[float, float], alt: str, title: str | None = None) -> Html:
-    """One picture, (height, width) or (height, width, channel), as an img element that carries its PNG with it."""
+def picture(
+    array: np.ndarray, span: tuple[float, float], alt: str, title: str | None = None, *, height: int | None = None
+) -> Html:
+    """One picture, (height, width) or (height, width, channel), as an img element that carries its PNG with it.
+
+    ``height`` is that on the page, where no style sheet says it; by default a pixel is a pixel.
+    """
     from PIL import Image
 
     array = np.asarray(array)
@@ -44,12 +49,14 @@ def picture(array: np.ndarray, span: tuple[float, float], alt: str, title: str |
     Image.fromarray((np.clip(values, 0, 1) * 255).round().astype(np.uint8)).save(file, "png", optimize=True)
     data = base64.b64encode(file.getvalue()).decode("ascii")
     small = max(array.shape[:2]) <= 64
+    scale = 1.0 if height is None else height / array.shape[0]
     return el(
         "img",
         src=f"data:image/png;base64,{data}",
         alt=alt,
         title=title,
-        width=array.shape[1],
-        height=array.shape[0],
+        width=round(array.shape[1] * scale),
+        height=round(array.shape[0] * scale),
         class_="pixels" if small else None,
+        style="image-rendering:pixelated" if small and height else None,
     )

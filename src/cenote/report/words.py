@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..core.errors import unknown
+from .sentences import in_chinese
 
 LANGUAGES = {"en": "English", "zh": "简体中文"}
 
@@ -70,6 +71,9 @@ EN = {
     "model_text": "{params} parameters. The preparation of the inputs is its first part, so the saved file takes raw values.",
     "model_plain": "{params} parameters.",
     "model_work": "One example takes {flops} operations; the weights take {weights}.",
+    "graph_text": "An arrow leads from each layer to those that read its output; at the right of a box are its parameters.",
+    "input": "input",
+    "output_of": "output",
     "layer": "layer",
     "kind": "kind",
     "output": "output",
@@ -223,6 +227,9 @@ ZH = {
     "model_text": "共 {params} 个参数。输入的预处理是模型的第一部分，因此保存的文件可以直接接受原始数值。",
     "model_plain": "共 {params} 个参数。",
     "model_work": "每个样本需要 {flops} 次运算；权重占 {weights}。",
+    "graph_text": "箭头从每一层指向读取其输出的层；方框右侧是参数量。",
+    "input": "输入",
+    "output_of": "输出",
     "layer": "层",
     "kind": "类型",
     "output": "输出形状",
@@ -355,34 +362,6 @@ TERMS_ZH = {
     "unigram": "一元模型",
     "5-gram": "五元模型",
     "inside 90% interval": "落在 90% 区间内",
-    "as you asked": "按您的要求",
-    "parted at random": "随机划分",
-    "parted at random, with the targets in the same shares in each part": "随机划分，各部分的目标比例相同",
-    "parted as the source says": "按数据源自带的划分",
-    "parted by group: what belongs together is in one part": "按组划分：同组的样本在同一部分",
-    "parted by time: the latest are for the test, those before them for validation": "按时间划分：最近的用于测试，"
-    "之前的用于验证",
-    "logistic regression on the same columns": "对同样的列做逻辑回归",
-    "ridge regression on the same columns": "对同样的列做岭回归",
-    "ridge regression on the values before": "对之前的数值做岭回归",
-    "naive Bayes on the same n-grams": "对同样的 n 元组做朴素贝叶斯",
-    "always the mean of the training part": "总是回答训练集的均值",
-    "always saying the mean of the training part": "总是回答训练集的均值",
-    "saying the last value again": "重复上一个值",
-    "leaving the sentences as they are": "句子保持不变",
-    "each word by its likeliest translation (IBM model 1)": "每个词换成最可能的译词（IBM 模型 1）",
-    "on mean and spread of each mel band over time": "用各梅尔频带的均值与离散程度",
-    "logistic regression on histograms of edges and of colours": "对边缘与颜色直方图做逻辑回归",
-    "how often each token occurs": "各词元出现的频率",
-    "the four tokens before (5-grams, interpolated)": "之前的四个词元（插值五元组）",
-    "always the labels that more than half of the examples have": "总是给出过半样本具有的标签",
-    "number": "数值",
-    "boolean": "是否",
-    "category": "类别",
-    "date": "日期",
-    "text": "文本",
-    "identifier": "标识符",
-    "constant": "常数",
 }
 
 WORDS = {"en": EN, "zh": ZH}
@@ -415,3 +394,7 @@ class Language:
         """A name of a setting, a score or a baseline as people of this language say it."""
         name = name.replace("_", " ")
         return self.terms.get(name, name)
+
+    def sentence(self, text: str) -> str:
+        """A finding or a reason that was said in English, in this language where its catalogue has it."""
+        return (in_chinese(text) or text) if self.name == "zh" else text

@@ -24,11 +24,12 @@ subclasses of `Preparation` and `Answers` that are defined then.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
+import jax
 import numpy as np
 
 from ..core import Module
@@ -37,6 +38,7 @@ from ..data.answers import Answers
 from ..data.examples import Examples
 from ..data.preparation import Preparation
 from ..data.split import Parts, part
+from ..progress import showing, track
 from .scores import Baseline, Score, Scores
 
 __all__ = ["Baseline", "Batches", "Choice", "Score", "Scores", "Task", "cosine"]
@@ -48,7 +50,8 @@ class Batches(Protocol):
     def __call__(self, size: int, seed: int | None) -> Iterable[tuple[Any, Any]]:
         """Batches ``(x, y)`` of ``size`` rows, the last one may be short; an iterable that can be begun again.
 
-        ``seed`` None keeps the order of the examples; else each pass is in another order, a function of the seed.
+        ``seed`` None keeps the order of the examples; else each pass is in another order, a function of the seed. Where the
+        iterable has ``open_epoch(epoch, skip)``, a killed run goes on with the very batches that it would have had.
         """
         ...
 
@@ -179,7 +182,7 @@ class Task:
 
     def outputs(self, model: Any, x: Any) -> Any:
         """What the model says of prepared inputs (arrays, or an iterable of batches), rows first."""
-        return model.predict(x, verbose=0)
+        return model.predict(_watched(x), verbose=0)
 
     def decode(self, model: Any, x: Any) -> Any:
         """What `say` is told: by default the `outputs`. Tasks that generate (a translation, a text) write it here."""
@@ -252,7 +255,8 @@ class Task:
         """Read, part, prepare, choose and build: a `cenote.tasks.job.Job`, ready to fit, that has written nothing."""
         from .job import plan
 
-        return plan(self, source, validation=validation, test=test, verbose=verbose)
+        with showing(False if verbose in (0, "0") else None):
+            return plan(self, source, validation=validation, test=test)
 
     def train(
         self,
@@ -275,21 +279,44 @@ class Task:
         Ctrl-C keeps what was learned: the model that comes back has the best weights so far.
         Raises: ValueError or OSError for a source that cannot be learned from, saying what is wrong and where.
         """
-        job = self.plan(source, validation=validation, test=test, verbose=verbose)
-        if verbose not in (0, "0"):
-            print(job.announcement(), flush=True)
-        job.fit(verbose=verbose, checkpoint=None if folder is None else _checkpoints(folder))
-        trained = job.finish()
-        if verbose not in (0, "0"):
-            print(trained.conclusion(), flush=True)
-        if folder is not None:
-            trained.write(folder)
-            if not trained.interrupted:
-                shutil.rmtree(Path(folder) / "checkpoint", ignore_errors=True)
+        quiet = verbose in (0, "0")
+        with showing(False if quiet else None):
+            job = self.plan(source, validation=validation, test=test, verbose=verbose)
+            if not quiet:
+                print(job.announcement(), flush=True)
+            job.fit(verbose=verbose, checkpoint=None if folder is None else _checkpoints(folder))
+            trained = job.finish()
+            if not quiet:
+                print(trained.conclusion(), flush=True)
+            if folder is not None:
+                trained.write(folder)
+        if folder is not None and not trained.interrupted:
+            shutil.rmtree(Path(folder) / "checkpoint", ignore_errors=True)
         return trained
 
 
 _ARGUMENTS = ("target", "model", "augment", "optimizer", "learning_rate", "epochs", "batch_size", "patience", "loss", "metrics")
+
+
+@dataclass
+class _Pieces:
+    """The rows of arrays piece by piece, each as a batch that has inputs only, with progress."""
+
+    x: Any
+    count: int
+    size: int = 256
+
+    def __iter__(self) -> Iterator[tuple[Any]]:
+        for begin in track(range(0, self.count, self.size), "predicting", unit=self.size):
+            yield (jax.tree.map(lambda a, i=begin: a[i : i + self.size], self.x),)
+
+
+def _watched(x: Any) -> Any:
+    """Arrays as pieces, where there are several; an iterable of batches as it is."""
+    leaves = jax.tree.leaves(x)
+    if not leaves or not all(isinstance(leaf, (np.ndarray, jax.Array)) for leaf in leaves):
+        return x
+    return _Pieces(x, len(leaves[0])) if len(leaves[0]) > 256 else x
 
 
 def _checkpoints(folder: Any) -> Any:

@@ -72,10 +72,11 @@ class Forecast(Task):
     months); ``history`` steps back; ``time`` names the column of times; ``variables`` those that help (by default all numbers);
     ``types``; ``level`` of the intervals; ``delimiter``, ``header``, ``encoding`` of the file. Parts are parted by time alone.
 
-    The linear part begins as the ridge regression of the training part. Intervals are quantiles of the errors on the
-    validation part, for each step ahead; how many test values they hold is among the scores.
+    The linear part begins as the ridge regression of the training part. Intervals come from the errors on the
+    validation part, for each step ahead, in deviations of each window's past; few windows make them wider. How many test
+    values they hold is among the scores.
 
-    >>> days = np.datetime64("2020-01-01") + np.arange(200)
+    >>> days = np.datetime64("2020-01-01") + np.arange(200, dtype="timedelta64[D]")
     >>> table = {"day": days, "sales": 10 + np.sin(np.arange(200) * 2 * np.pi / 7)}
     >>> trained = Forecast(target="sales", horizon=7, epochs=3).train(table, verbose=0)
     >>> ahead = trained.predict(table)[0]["forecast"]
@@ -149,7 +150,6 @@ class Forecast(Task):
         if lost:
             text = f"{lost} windows whose values ahead lie in a later part are left out, so that nothing is seen twice"
             parts.findings.append(Finding(text))
-        self._held = parts.validation
         return parts
 
     def prepare(self, training: Examples) -> tuple[Preparation, Answers]:
@@ -192,11 +192,9 @@ class Forecast(Task):
             },
         )
 
-    def outputs(self, model: Any, x: Any) -> Any:
-        held = self.__dict__.pop("_held", None)  # once, with the trained model, before the test part is scored
-        if held is not None and len(held):
-            self.answers.calibrate(model.predict(self.preparation(held.inputs), verbose=0), held.targets)
-        return model.predict(x, verbose=0)
+    def calibrate(self, model: Any, validation: Examples) -> None:
+        said = model.predict(self.preparation(validation.inputs), verbose=0)
+        self.answers.calibrate(said, validation.targets, validation.inputs)
 
     def score(self, outputs: Any, examples: Examples) -> Scores:
         said, true = self.answers.back(outputs), np.asarray(examples.targets, np.float64)
@@ -212,14 +210,15 @@ class Forecast(Task):
         details: dict[str, Any] = {
             "by_step": [{"step": k + 1, "MAE": a, "RMSE": r, "MASE": m} for k, (a, r, m) in enumerate(zip(*steps, strict=True))]
         }
-        low, high = self.answers.low, self.answers.high
-        if low is not None and high is not None:
-            inside = (true >= said + low) & (true <= said + high)
+        arrays = {"predicted": said, "true": true}
+        ends = self.answers.interval(said, examples.inputs)
+        if ends is not None:
+            inside = (true >= ends[0]) & (true <= ends[1])
             name = f"inside {self.answers.level:.0%} interval"
             values.append(replace(_score(name, inside.astype(np.float64), blocks), better="higher", percent=True))
-        flat = said.reshape(len(said), -1), true.reshape(len(true), -1)
-        arrays = {"predicted": flat[0], "true": flat[1], "errors": np.abs(error).mean((1, 2))}
-        return Scores(values, len(true), details, arrays)
+            arrays |= {"low": ends[0], "high": ends[1]}
+        arrays = {name: each.reshape(len(each), -1) for name, each in arrays.items()}
+        return Scores(values, len(true), details, arrays | {"errors": np.abs(error).mean((1, 2))})
 
     def simplest(self, examples: Examples) -> list[Baseline]:
         windows: Windows = examples.inputs
@@ -248,17 +247,18 @@ class Forecast(Task):
 
     def say(self, outputs: Any, names: list[str]) -> list[dict[str, Any]]:
         said, answers, told = self.answers.back(outputs), self.answers, []
-        step, times = self.preparation.step, self.preparation.ahead
-        known = times is not None and len(times) == len(said)
-        for at, (name, window) in enumerate(zip(names, said, strict=True)):
+        windows = self.preparation.prepared
+        known = windows is not None and len(windows) == len(said)
+        ends = answers.interval(said, windows) if known else None  # type: ignore[arg-type]
+        times = windows.times() if known else None  # type: ignore[union-attr]
+        for at, name in enumerate(names):
             ahead = []
-            for k, values in enumerate(window):
-                row: dict[str, Any] = {"time": step.text(times[at, k]) if known else f"step {k + 1}"}  # type: ignore[index]
+            for k in range(answers.horizon):
+                row: dict[str, Any] = {"time": f"step {k + 1}" if times is None else self.preparation.step.text(times[at, k])}
                 for i, target in enumerate(answers.names):
-                    row[target] = float(values[i])
-                    if answers.low is not None and answers.high is not None:
-                        row[f"{target} low"] = float(values[i] + answers.low[k, i])
-                        row[f"{target} high"] = float(values[i] + answers.high[k, i])
+                    row[target] = float(said[at, k, i])
+                    if ends is not None:
+                        row[f"{target} low"], row[f"{target} high"] = (float(end[at, k, i]) for end in ends)
                 ahead.append(row)
             told.append({"source": name, "forecast": ahead})
         return told

@@ -18,11 +18,13 @@ from ..data.split import Parts
 from .base import Baseline, Choice, cosine
 from .kinds import Classification
 from .linear import edges_and_colours, linear_baseline, shrunk
+from .patches import patch_network
 
 __all__ = ["ImageClassification", "epochs_for", "mirror_share"]
 
 SPEED = {"cpu": 120e9, "gpu": 10e12, "tpu": 10e12}  # floating point operations a second that training may hope for
-SECONDS = 150.0  # that training may take, about
+SECONDS = 120.0  # that training may take, about, unless the least number of epochs takes longer
+LEAST = 8  # epochs
 FEW = 500  # examples; below it the validation part is too small to choose by
 SCARCE = 5000  # examples; below it labels are softened and pictures mixed
 SMALL = 48  # pixels; pictures up to this side need no first reduction
@@ -40,7 +42,7 @@ class ImageClassification(Classification):
     name: ClassVar[str] = "image-classification"
     about: ClassVar[str] = "a class, or several labels, for each picture"
     kind: ClassVar[str] = "image"
-    models: ClassVar[tuple[str, ...]] = ("cnn", "resnet", "mlp", "linear")
+    models: ClassVar[tuple[str, ...]] = ("cnn", "resnet", "patches", "mlp", "linear")
     options: ClassVar[dict[str, Any]] = {"size": None, "mode": None, "fit": None, "flip": None, "skip_broken": False}
 
     preparation: ImagePreparation
@@ -64,8 +66,15 @@ class ImageClassification(Classification):
         options = {name: self.option[name] for name in ("size", "mode", "fit")}
         answers = self.fit_answers(training)
         self.answers = answers
-        self.soft = not self.multi_label and len(training) < SCARCE and self.kind_of_model("cnn") in ("cnn", "resnet")
-        return ImagePreparation.fit(training, **options), answers
+        preparation = ImagePreparation.fit(training, **options)
+        kind = self._kind(len(training), preparation.shape)
+        self.soft = not self.multi_label and len(training) < SCARCE and kind in ("cnn", "resnet")
+        return preparation, answers
+
+    def _kind(self, count: int, shape: tuple[int, ...]) -> str:
+        """The kind of network: what was asked for, or what fits so many training pictures of this size."""
+        few = count < FEW and self.model is None  # what surrounds a network of the user's own is chosen for one that learns
+        return self.kind_of_model("cnn" if max(shape[:2]) <= SMALL else "patches" if few else "resnet")
 
     def arrays(self, examples: Examples, training: bool = False) -> Any:
         y = None if examples.targets is None else self.answers(examples.targets)
@@ -82,11 +91,11 @@ class ImageClassification(Classification):
 
     def choose(self, training: Examples, x: Any, y: Any) -> Choice:
         count, shape = len(training), x.shape[1:]
-        small = max(shape[:2]) <= SMALL
-        kind = self.kind_of_model("cnn" if small else "resnet")
-        reasons = {}
+        kind = self._kind(count, shape)
+        reasons = {"model": _model_reason(kind, count, shape)}
+        if kind == "patches":
+            return self._of_patches(x, y, reasons)
         layers, work = _network(kind, shape, x, self.head())
-        reasons["model"] = _model_reason(kind, small, count, shape)
         useful = 120 if count < FEW else 60 if count < SCARCE else 30 if count < 20000 else 15
         epochs, why = epochs_for(count, work, useful)
         reasons["epochs"] = why
@@ -118,6 +127,17 @@ class ImageClassification(Classification):
                 f"the last weights stay: with {count:,} examples the validation part is too small to choose by"
             )
         return choice
+
+    def _of_patches(self, x: np.ndarray, y: Any, reasons: dict[str, str]) -> Choice:
+        """Filters that are not trained, and a last layer that is solved at once: training only goes on from there."""
+        model, work = patch_network(x, None if self.multi_label else y, self.head())
+        loss, metrics = self.objective()
+        epochs, _ = epochs_for(len(x), work / 3, 60 if self.multi_label else LEAST)  # the filters have no way backward
+        reasons["epochs"] = "only the last layer learns" + ("" if self.multi_label else ", and begins as logistic regression")
+        reasons["patience"] = "the last weights stay: the validation part is too small to choose by"
+        rate, batch = 3e-3 if self.multi_label else 1e-4, 16
+        options: dict[str, Any] = {"learning_rate": rate, "schedule": cosine, "batch_size": batch, "monitor": "loss"}
+        return Choice(model, "patches", loss, metrics, epochs=epochs, patience=epochs, reasons=reasons, **options)
 
     def _augmentation(self, kind: str, count: int, x: np.ndarray, y: Any) -> tuple[Any, str]:
         from .. import layers
@@ -252,32 +272,34 @@ def _statistics(x: np.ndarray) -> tuple[list[float], list[float]]:
 
 
 def _plain_blocks(shape: tuple[int, ...]) -> tuple[list[Any], float]:
-    """Convolution, batch normalisation, pooling: 32 filters, then twice as many at half the side, down to a side below 8."""
+    """Convolution, pooling, batch normalisation: 32 filters, then twice as many at half the side, down to a side below 8.
+
+    Pooling comes first, so that all that follows costs a quarter. Where the side is small, one more convolution, and then the
+    head sees every place by itself; else their mean.
+    """
     from .. import layers
 
     height, width, channels = shape
     blocks: list[Any] = []
     work, filters = 0.0, 32
-    while True:
+
+    def convolve(pool: bool) -> None:
+        nonlocal work
         work += 9.0 * height * width * channels * filters
-        blocks += [
-            layers.Conv2D(filters, 3, padding="same", use_bias=False),
-            layers.BatchNormalization(momentum=MOMENTUM),
-            layers.ReLU(),
-        ]
-        channels = filters
-        if min(height, width) < 4:
-            break
-        blocks.append(layers.MaxPooling2D(2))
-        height, width = height // 2, width // 2
+        blocks.append(layers.Conv2D(filters, 3, padding="same", use_bias=False))
+        blocks.extend([layers.MaxPooling2D(2)] if pool else [])
+        blocks.extend([layers.BatchNormalization(momentum=MOMENTUM), layers.ReLU()])
+
+    while min(height, width) >= 4:
+        convolve(pool=True)
+        height, width, channels = height // 2, width // 2, filters
         if min(height, width) < 8 or filters >= 256:
             break
         filters *= 2
-    if height * width > 64:
-        blocks += [layers.GlobalAveragePooling2D(), layers.Dropout(0.3)]
-        return blocks, work
-    dense = [layers.Flatten(), layers.Dropout(0.3), layers.Dense(128, activation="relu"), layers.Dropout(0.3)]
-    return [*blocks, *dense], work + height * width * channels * 128.0
+    if min(height, width) > 1 or not blocks:
+        convolve(pool=False)
+    flat = height * width <= 64
+    return [*blocks, layers.Flatten() if flat else layers.GlobalAveragePooling2D(), layers.Dropout(0.3)], work
 
 
 def _residual(h: Any, shape: tuple[int, ...]) -> tuple[Any, float]:
@@ -321,18 +343,20 @@ def _optimizer(kind: str) -> Any:
     return optimizers.AdamW(weight_decay=0.02) if kind in ("cnn", "resnet") else "adam"
 
 
-def _model_reason(kind: str, small: bool, count: int, shape: tuple[int, ...]) -> str:
+def _model_reason(kind: str, count: int, shape: tuple[int, ...]) -> str:
     size = f"{count:,} pictures of {shape[0]}x{shape[1]}"
+    small = max(shape[:2]) <= SMALL
     texts = {
-        "cnn": f"convolutions and pooling: {size} are small, and need no more",
+        "cnn": f"convolutions and pooling{': ' if small else ' for '}{size}{' are small, and need no more' if small else ''}",
+        "patches": f"filters found among patches, frozen, and a linear layer: {size} are too few to train filters on",
         "resnet": f"a compact residual network for {size}",
         "mlp": f"dense layers on {size}, which know nothing of neighbourhood",
         "linear": f"one linear layer on {size}",
     }
-    return texts[kind] if small or kind != "cnn" else f"convolutions and pooling for {size}"
+    return texts[kind]
 
 
-def epochs_for(count: int, work: float, useful: int) -> tuple[int, str]:
+def epochs_for(count: int, work: float, useful: int, seconds: float = SECONDS) -> tuple[int, str]:
     """As many epochs as a few minutes allow, and no more than are of use, with the reason.
 
     ``work`` is the multiplications of a forward pass for one example.
@@ -341,7 +365,7 @@ def epochs_for(count: int, work: float, useful: int) -> tuple[int, str]:
 
     device = jax.default_backend()
     each = count * work * 6 / SPEED.get(device, SPEED["cpu"])  # forward, and twice as much backward; two operations each
-    epochs = int(np.clip(SECONDS / max(each, 1e-9), 8, useful))
+    epochs = int(np.clip(seconds / max(each, 1e-9), LEAST, useful))
     return (
         epochs,
         f"about {each:.2g} s each on {'two cores' if device == 'cpu' else device}, of {useful} that {count:,} have use for",

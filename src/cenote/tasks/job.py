@@ -14,6 +14,7 @@ import numpy as np
 from ..data.answers import Classes, Labels, missing
 from ..data.examples import Examples, Finding
 from ..data.split import Parts
+from ..progress import track
 from .base import Choice, Task
 from .scores import Scores
 from .sources import builtin, shown
@@ -222,7 +223,7 @@ def measured(task: Task, model: Any, examples: Examples) -> Scores:
     return scores
 
 
-def plan(task: Task, source: Any, *, validation: Any = None, test: Any = None, verbose: str | int = "auto") -> Job:
+def plan(task: Task, source: Any, *, validation: Any = None, test: Any = None) -> Job:
     """Read, part, prepare, choose and build. Raises ValueError or OSError for what cannot be learned from."""
     began = time.perf_counter()
     examples = read(task, source)
@@ -238,6 +239,10 @@ def plan(task: Task, source: Any, *, validation: Any = None, test: Any = None, v
     held = task.arrays(parts.validation) if len(parts.validation) else None
     reading = time.perf_counter() - began
     choice = task.settled(task.choose(parts.train, x, y))
+    count = None if callable(data) else len(jax.tree.leaves(x)[0])
+    if count is not None and choice.batch_size > count:
+        asked = {} if task.batch_size is None else {"batch_size": f"all {count:,} examples; {task.batch_size:,} were asked for"}
+        choice = replace(choice, batch_size=count, reasons={**choice.reasons, **asked})
     job = Job(task, source, dict(examples.about), parts, data, held, choice, choice.model, _distinct(findings))
     job.seconds["loading"] = reading
     _compile(job, x)
@@ -360,7 +365,7 @@ class _Inputs:
     size: int
 
     def __iter__(self) -> Iterator[Any]:
-        return (x for x, _ in self.data(self.size, None))
+        return (x for x, _ in track(self.data(self.size, None), "predicting", unit=self.size))
 
 
 def optimizer_name(optimizer: Any) -> str:

@@ -209,12 +209,13 @@ def _foreseen(answers: Any, scores: Any, examples: Examples) -> Any:
     chosen = [i for i in range(len(windows) - 1, -1, -answers.horizon)][:each][::-1]
     before = min(windows.history, max(2 * answers.horizon, 24))
     step, series, found = windows.series.step, windows.series, []
+    ends = [None if (e := scores.arrays.get(k)) is None else e.reshape(shape) for k in ("low", "high")]
     for i in chosen:
         end = int(windows.ends[i])
         ahead = windows.take_rows([i]).times()[0]
         times = [step.text(t) for t in (series.times[end - before], ahead[0], ahead[-1])]
         for v in variables:
-            low, high = (None if e is None else said[i, :, v] + e[:, v] for e in (answers.low, answers.high))
+            low, high = (None if e is None else e[i, :, v] for e in ends)
             past = series.values[end - before : end, v]
             found.append(
                 Window(

@@ -61,6 +61,8 @@ def shown(source: Any) -> str:
 
     >>> shown("data/photos/"), shown(["en.txt", "de.txt"])
     ('photos', 'en.txt, de.txt')
+    >>> shown(np.zeros((10, 8, 8))), shown([1, 2])
+    ('an array of 10×8×8', 'a list')
     """
     if isinstance(source, (str, os.PathLike)):
         path = Path(source)
@@ -69,4 +71,12 @@ def shown(source: Any) -> str:
         return ", ".join(shown(s) for s in source)
     if isinstance(source, Examples):
         return f"{len(source):,} examples"
-    return f"a {type(source).__name__}"
+    name = type(source).__name__
+    if (shape := getattr(source, "shape", None)) is not None:  # arrays and frames
+        size = "×".join(map(str, shape))
+        return f"{_article(name if name == 'DataFrame' else 'array')} of {size}"
+    return _article(name)
+
+
+def _article(name: str) -> str:
+    return f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}"

@@ -30,6 +30,7 @@ __all__ = ["SpeechClassification", "SpeechRecognition", "Transcripts", "mel_laye
 
 SAMPLE = 500  # recordings that the statistics of the bands are taken from
 FLOOR = 1e-3  # power below which a band is silent, where the loudest sample is 0.5
+SECONDS = 240.0  # that training to spell may take, about: where letters lie must be found before they can be told
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
@@ -356,7 +357,7 @@ class SpeechRecognition(_Speech, Task):
             body += [layers.Bidirectional(layers.GRU(units, return_sequences=True)), layers.Dropout(0.2)]
         body.append(layers.Dense(classes))
         work = steps * (units * places * 32 + 27.0 * units**2) + 9 * 32 * frames * bands / 4 * (1 + 16)
-        epochs, why = epochs_for(count, work, 80 if count < 5000 else 30)
+        epochs, why = epochs_for(count, work, 80 if count < 5000 else 30, SECONDS)
         return Choice(
             Sequential([*front, *body]),
             "gru",

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["logistic", "ridge", "ridge_weights"]
+__all__ = ["logistic", "logistic_weights", "ridge", "ridge_weights"]
 
 PENALTIES = (1e-3, 1e-2, 0.1, 1.0, 10.0, 100.0, 1000.0)
 ROWS = 100_000  # of larger data this many rows, evenly spread, are used
@@ -18,10 +18,10 @@ def _some(x: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
     return np.asarray(x, np.float64)[::step], np.asarray(y)[::step]
 
 
-def _standard(x: np.ndarray) -> Callable[[Any], np.ndarray]:
+def _standard(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     mean, scale = x.mean(0), x.std(0)
     scale[scale < 1e-12] = 1.0
-    return lambda z: np.concatenate([(np.asarray(z, np.float64) - mean) / scale, np.ones((len(z), 1))], axis=1)
+    return mean, scale
 
 
 def ridge(x: Any, y: Any, penalties: Any = PENALTIES) -> Callable[[Any], np.ndarray]:
@@ -35,9 +35,9 @@ def ridge(x: Any, y: Any, penalties: Any = PENALTIES) -> Callable[[Any], np.ndar
     [[40.0]]
     """
     x, y = _some(x, y)
-    ready = _standard(x)
-    weights, bias = ridge_weights(ready(x)[:, :-1], y, penalties)
-    return lambda z: ready(z)[:, :-1] @ weights + bias
+    mean, scale = _standard(x)
+    weights, bias = ridge_weights((x - mean) / scale, y, penalties)
+    return lambda z: (np.asarray(z, np.float64) - mean) / scale @ weights + bias
 
 
 def ridge_weights(x: Any, y: Any, penalties: Any = PENALTIES, *, hold_out: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
@@ -84,9 +84,15 @@ def logistic(x: Any, y: Any, classes: int, strength: float = 1.0, steps: int = 2
     >>> logistic(x, np.array([0, 0, 1, 1]), 2)(x).argmax(1).tolist()
     [0, 0, 1, 1]
     """
+    weights, bias = logistic_weights(x, y, classes, strength, steps)
+    return lambda z: _softmax(np.asarray(z, np.float64) @ weights + bias)
+
+
+def logistic_weights(x: Any, y: Any, classes: int, strength: float = 1.0, steps: int = 200) -> tuple[np.ndarray, np.ndarray]:
+    """Weights (feature, class) and bias (class,) of the same, for the features as they are."""
     x, y = _some(x, y)
-    ready = _standard(x)
-    features, wanted = ready(x), np.eye(classes)[y]
+    mean, scale = _standard(x)
+    features, wanted = np.concatenate([(x - mean) / scale, np.ones((len(x), 1))], axis=1), np.eye(classes)[y]
     strength = strength / 2 if classes == 2 else strength
     shape = (features.shape[1], classes)
 
@@ -98,8 +104,9 @@ def logistic(x: Any, y: Any, classes: int, strength: float = 1.0, steps: int = 2
         cost = -strength * float(np.log(np.maximum((p * wanted).sum(1), 1e-300)).sum()) + 0.5 * float((held**2).sum())
         return cost / len(y), (strength * features.T @ (p - wanted) + held).ravel() / len(y)
 
-    weights = _lbfgs(loss, np.zeros(shape[0] * shape[1]), steps).reshape(shape)
-    return lambda z: _softmax(ready(z) @ weights)
+    *weights, bias = _lbfgs(loss, np.zeros(shape[0] * shape[1]), steps).reshape(shape)
+    weights = np.asarray(weights) / scale[:, None]
+    return weights, bias - mean @ weights
 
 
 def _softmax(z: np.ndarray) -> np.ndarray:

@@ -7,13 +7,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ..activations import mish, selu, softmax
 from ..layers.base import Layer
 from ..model import Model
 from ..schedules import Schedule
 
-__all__ = ["CosineLog", "MemberDense", "NumberEmbedding", "TableNetwork"]
+__all__ = ["CosineLog", "LinearPart", "MemberDense", "NumberEmbedding", "TableNetwork"]
 
 
 class CosineLog(Schedule):
@@ -79,12 +80,32 @@ class NumberEmbedding(Layer):
         return jnp.concatenate([plain, mixed], axis=-1).reshape(m, x.shape[-2], -1)
 
 
+class LinearPart(Layer):
+    """``y = x K + sum over columns of T_column[level] + b``, with weights that are not learned by steps.
+
+    Shapes: numbers (..., row, feature), codes (..., row, column), either may be None -> (..., row, output).
+    """
+
+    def __init__(self, outputs: int, sizes: tuple[int, ...] = (), **options: Any) -> None:
+        super().__init__(**options)
+        self.outputs, self.sizes = outputs, tuple(sizes)
+
+    def forward(self, numbers: Any, codes: Any = None) -> jax.Array:
+        y = self.state("bias", (self.outputs,), _zeros)
+        if numbers is not None:
+            y = y + numbers @ self.state("kernel", (numbers.shape[-1], self.outputs), _zeros)
+        for i, size in enumerate(self.sizes):
+            y = y + jnp.take(self.state(f"table_{i}", (size, self.outputs), _zeros), codes[..., i], axis=0, mode="clip")
+        return y
+
+
 class TableNetwork(Model):
     """``members`` multilayer perceptrons for rows of a table, as one model.
 
     In training each member sees its own share of every batch, at random, and answers for it; otherwise all answer, and the
     mean of the probabilities (of the answers, for quantities) comes out. So the members differ, and cost together what
-    one costs.
+    one costs. What they answer is added to a linear model's answer, which `start_linear` solves for beforehand and which
+    stays: they learn what it leaves.
 
     Args: ``outputs`` classes or quantities; ``classes`` whether these are classes (then probabilities come out); ``sizes`` the
     numbers of levels of embedded categories; ``members``, ``width`` and ``depth`` of the hidden layers; ``dropout``.
@@ -111,16 +132,23 @@ class TableNetwork(Model):
         self.embedding = NumberEmbedding(members) if waves else None
         self.hidden = [MemberDense(members, width) for _ in range(depth)]
         self.head = MemberDense(members, outputs, start=0.1)
+        self.linear = LinearPart(outputs, self.sizes)
+
+    def start_linear(self, weights: np.ndarray, bias: np.ndarray) -> None:
+        """Set the linear part of a built model: weights (feature, output), the levels of categories behind the numbers."""
+        pieces = np.split(weights, len(weights) - np.cumsum(self.sizes[::-1])[::-1])
+        found = {"linear.bias": bias, "linear.kernel": pieces[0]}
+        found |= {f"linear.table_{i}": piece for i, piece in enumerate(pieces[1:])}
+        self.set_weights({name: np.asarray(value, np.float32) for name, value in found.items() if value.size})
 
     def forward(self, x: Any) -> jax.Array:
         numbers, categories = (x.get("numbers"), x.get("categories")) if isinstance(x, dict) else (x, None)
         rows = jax.tree.leaves(x)[0].shape[0]
         parts = []
+        numbers, codes = (None if a is None else self._shared_out(a) for a in (numbers, categories))
         if numbers is not None:
-            numbers = self._shared_out(numbers)
             parts.append(self.embedding(numbers) if self.embedding is not None else numbers)
-        if categories is not None:
-            codes = self._shared_out(categories)
+        if codes is not None:
             for i, size in enumerate(self.sizes):
                 table = self.param(f"table_{i}", (self.members, size, 8), _Normal(1.0))
                 code = jnp.broadcast_to(codes[..., i], (self.members, codes.shape[-2]))
@@ -130,7 +158,7 @@ class TableNetwork(Model):
         h = h * self.param("scale", (self.members, 1, h.shape[-1]), "ones")
         for layer in self.hidden:
             h = self._drop((selu if self.classes else mish)(layer(h)))
-        y = self.head(h)
+        y = self.head(h) + self.linear(numbers, codes)
         if self.train:
             y = y.reshape(-1, self.outputs)[:rows]
             return softmax(y) if self.classes else y
@@ -153,6 +181,10 @@ class TableNetwork(Model):
             return h
         keep = jax.random.bernoulli(self.next_key(), 1 - self.dropout, h.shape)
         return jnp.where(keep, h / (1 - self.dropout), 0)
+
+
+def _zeros(key: Any, shape: tuple[int, ...], dtype: Any) -> jax.Array:
+    return jnp.zeros(shape, dtype)
 
 
 class _Normal:

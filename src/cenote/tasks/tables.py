@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+import jax
 import numpy as np
 
 from ..data.answers import Answers, Quantities, numbers_of
@@ -17,7 +18,7 @@ from ..data.tables.read import glance, read_table, target_names
 from .base import Choice, Task
 from .kinds import Classification, Regression
 from .scores import Baseline, of_classes, of_quantities
-from .table_linear import logistic, ridge
+from .table_linear import logistic, logistic_weights, ridge, ridge_weights
 from .table_network import CosineLog, TableNetwork
 
 __all__ = ["TabularClassification", "TabularRegression"]
@@ -89,12 +90,15 @@ class _Tabular(Task):
         rows, classes = len(training), self.wanted == "classes"
         outputs = len(self.answers.names)  # type: ignore[union-attr]
         loss: Any = "mse"
-        metrics: list[Any] = ["mae"]
+        metrics, monitor = ["mae"], "val_loss"
         if classes:
             from .. import losses
 
-            loss, metrics = losses.SparseCategoricalCrossentropy(label_smoothing=0.1 if rows < 100_000 else 0.0), ["accuracy"]
-        batch = min(rows, 256 if rows < 50_000 else 1024)
+            loss = losses.SparseCategoricalCrossentropy(label_smoothing=0.1 if rows < 100_000 else 0.0)
+            metrics = ["accuracy", "brier_score"]
+            monitor = "val_brier_score" if self.metrics is None else monitor
+        # Batches of one size: each step is as long as any other, and one of a few rows would be a step at random.
+        batch = -(-rows // max(1, round(rows / (256 if rows < 50_000 else 1024))))
         kind = self.kind_of_model("network")
         if kind == "linear":
             if self.preparation.sizes():
@@ -106,12 +110,25 @@ class _Tabular(Task):
             model: Any = Sequential([layers.Dense(outputs, activation="softmax" if classes else None)])
             reasons = {"model": "one layer, as you asked"}
             return Choice(
-                model, "linear", loss, metrics, learning_rate=0.01, epochs=200, batch_size=batch, patience=20, reasons=reasons
+                model,
+                "linear",
+                loss,
+                metrics,
+                learning_rate=0.01,
+                epochs=200,
+                batch_size=batch,
+                patience=20,
+                monitor=monitor,
+                reasons=reasons,
             )
         members, width = (4, 96) if rows < 5000 else (2, 256)
-        epochs = int(np.clip(2_000_000 // rows, 10, 500))
+        epochs = int(np.clip(2_000_000 // rows, np.clip(8_000_000 // rows, 2, 10), 500))
         sizes = tuple(self.preparation.sizes())
         model = TableNetwork(outputs, classes=classes, sizes=sizes, members=members, width=width)
+        features = one_hot_arrays(x, sizes)
+        if features is not None:
+            model.build(jax.tree.map(lambda a: a[:1], x))
+            model.start_linear(*(logistic_weights(features, y, outputs) if classes else ridge_weights(features, y)))
         optimizer = optimizers.AdamW(
             0.04,
             weight_decay=0.02,
@@ -121,7 +138,8 @@ class _Tabular(Task):
         reasons = {
             "model": f"{members} small networks that answer together: on tables of {rows:,} rows the mean of several is the "
             f"safest choice",
-            "epochs": "as many as the size of the table allows in minutes; the best one is kept",
+            "epochs": "as many as the size of the table allows in minutes; the best one is kept"
+            + (", by the Brier score, which overconfident mistakes spoil less than the loss" if classes else ""),
         }
         return Choice(
             model,
@@ -134,6 +152,7 @@ class _Tabular(Task):
             epochs=epochs,
             batch_size=batch,
             patience=epochs,
+            monitor=monitor,
             reasons=reasons,
         )
 
@@ -210,11 +229,15 @@ def _for_files(source: Any, reading: Mapping[str, Any]) -> dict[str, Any]:
 
 def one_hot(preparation: TablePreparation, inputs: Any) -> np.ndarray | None:
     """Prepared rows as one array, embedded categories as ones and zeros; None where that would be very wide."""
-    x, sizes = preparation(inputs), preparation.sizes()
+    return one_hot_arrays(preparation(inputs), preparation.sizes())
+
+
+def one_hot_arrays(x: Any, sizes: Sequence[int]) -> np.ndarray | None:
+    """The same of rows that are prepared."""
     if not isinstance(x, dict):
         return x
     if sum(sizes) > 5000:
-        return x.get("numbers")
+        return None
     parts = [x["numbers"]] if "numbers" in x else []
     parts += [np.eye(size, dtype=np.float32)[x["categories"][:, i]] for i, size in enumerate(sizes)]
     return np.concatenate(parts, axis=1)

@@ -20,6 +20,7 @@ from .scores import Baseline, of_classes, of_labels
 
 __all__ = ["TextClassification"]
 
+FEW = 500  # texts; below it the validation part is too small to choose by
 STRENGTH = 2.0  # how much the data count against the penalty on weights, as in a support vector machine's C
 
 
@@ -83,7 +84,7 @@ class TextClassification(Classification):
         logits = bag(inputs["numbers"], per_sample_weights=inputs["weights"])
         model = Model(inputs, layers.Activation("sigmoid" if self.multi_label else "softmax")(logits))
         size = int(np.clip(2 ** round(math.log2(max(count, 1) / 150)), 16, 256))
-        epochs = int(np.clip(600 * size / count, 10, 100))
+        epochs = int(np.clip(600 * size / count, 10, 200))
         kind = f"{count:,} texts: weighted n-grams and a linear model, hard to beat on so few and trained in seconds"
         if count > 50_000:
             kind = f"{count:,} texts: weighted n-grams and a linear model, in minutes; model='cnn' may learn more"
@@ -96,9 +97,13 @@ class TextClassification(Classification):
             schedule=cosine,
             epochs=epochs,
             patience=epochs,
-            monitor=f"val_{loss}",  # without the penalty, which the loss holds
+            monitor="loss",
             batch_size=size,
-            reasons={"model": kind, "learning_rate": "large, since the problem is convex, and falling to zero"},
+            reasons={
+                "model": kind,
+                "learning_rate": "large, since the problem is convex, and falling to zero",
+                "patience": "the last weights stay: the penalty keeps texts from being learned by heart",
+            },
         )
 
     def _cnn(self, count: int, x: Any, loss: Any, metrics: list[Any]) -> Choice:
@@ -112,7 +117,11 @@ class TextClassification(Classification):
         model = Model(tokens, self.head()(layers.Dropout(0.5)(h)))
         size = int(np.clip(2 ** round(math.log2(max(count, 1) / 150)), 32, 128))
         why = {"model": "runs of two, three and four words, wherever they stand (Kim 2014)"}
-        return Choice(model, "cnn", loss, metrics, schedule=cosine, epochs=12, patience=3, batch_size=size, reasons=why)
+        choice = Choice(model, "cnn", loss, metrics, schedule=cosine, epochs=12, patience=3, batch_size=size, reasons=why)
+        if count < FEW:
+            choice.monitor, choice.patience = "loss", choice.epochs
+            why["patience"] = f"the last weights stay: with {count:,} examples the validation part is too small to choose by"
+        return choice
 
     def baselines(self, parts: Parts) -> list[Baseline]:
         found = super().baselines(parts)

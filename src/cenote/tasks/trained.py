@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..data.answers import Answers
-from ..data.examples import Examples, Finding
+from ..data.examples import Examples, Finding, noticed
 from ..data.preparation import Preparation
 from ..files import BadFile, write_atomically
 from .base import Task
@@ -79,7 +79,8 @@ class Trained:
         if self.job is not None:
             facts["examples"] = ", ".join(f"{count:,} {name}" for name, count in self.job.parts.counts().items())
         shown = None if self.scores is None else score_table(self.scores, self.baselines)
-        return join(pairs({k: v for k, v in facts.items() if v}), shown)
+        told = None if self.job is None else noticed(self.job.findings)
+        return join(pairs({k: v for k, v in facts.items() if v}), shown, told)
 
     # -- use ---------------------------------------------------------------------------------------------------------------
 
@@ -331,10 +332,7 @@ def _own(base: type, name: str, custom: Mapping[str, Any]) -> Any:
 
 def _restored(base: type, written: dict[str, Any], tensors: Mapping[str, np.ndarray], prefix: str, custom: Mapping[str, Any]):
     arrays = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-    found = _own(base, written["class"], custom).restore(written["config"], arrays)
-    if not isinstance(getattr(found, "findings", None), (list, tuple)):
-        found.findings = []
-    return found
+    return _own(base, written["class"], custom).restore(written["config"], arrays)
 
 
 def _json(value: Any) -> bool:

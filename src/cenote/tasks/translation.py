@@ -19,10 +19,11 @@ from ..data.split import Parts
 from ..data.text.pairs import read_pairs
 from ..data.text.prepare import PairPreparation
 from ..data.text.tell import tell
-from ..data.text.tokenize import END, PAD, START, folded, ideographic_share, word_spans
+from ..data.text.tokenize import END, PAD, START, UNKNOWN, folded, ideographic_share, word_spans
 from ..model import Model
 from ..progress import track
 from .base import Batches, Choice, Task, cosine
+from .generation import logits_by, token_table
 from .scores import Baseline, Scores, resampled
 
 __all__ = ["SequenceToSequence", "Translation"]
@@ -58,9 +59,8 @@ class SequenceToSequence(Model):
         if joint and source_size != target_size:
             raise ValueError(f"one table for both sides needs as many tokens of each, got {source_size} and {target_size}")
         self.width, self.depth, self.joint = width, depth, joint
-        start: dict[str, Any] = {"embeddings_initializer": "glorot_normal"}
-        self.target_table = layers.ReversibleEmbedding(target_size, width, **start)
-        self.source_table = self.target_table if joint else layers.ReversibleEmbedding(source_size, width, **start)
+        self.target_table = token_table(target_size, width)
+        self.source_table = self.target_table if joint else token_table(source_size, width)
         block = {"intermediate_dim": inner or 2 * width, "num_heads": heads, "dropout": dropout, "normalize_first": True}
         self.encoder = [layers.TransformerEncoder(**block, rotary=True) for _ in range(depth)]
         self.decoder = [layers.TransformerDecoder(**block, rotary=True) for _ in range(depth)]
@@ -102,7 +102,7 @@ class SequenceToSequence(Model):
             else:
                 h, cache = block(h, seen, encoder_padding_mask=there, cache=caches[i])
                 kept.append(cache)
-        return self.target_table(self.decoder_norm(h), reverse=True), kept
+        return logits_by(self.target_table, self.decoder_norm(h)), kept
 
 
 def search(
@@ -123,6 +123,7 @@ def search(
     logits, state = begin()
     size = logits.shape[-1]
     lowest = -1e9
+    never = np.isin(np.arange(size), (PAD, UNKNOWN, START))  # what no text shall have
     alive = jnp.where(jnp.arange(beams) == 0, 0.0, lowest)[None].repeat(rows, 0)  # all beams begin alike: one of them counts
     carry = (
         jnp.int32(0), logits, state, alive,
@@ -141,7 +142,7 @@ def search(
     def body(carry: Any) -> Any:
         place, logits, state, alive, written, done, kept = carry
         logp = jax.nn.log_softmax(logits.astype(jnp.float32)).reshape(rows, beams, size)
-        logp = logp.at[:, :, jnp.array([PAD, START])].set(lowest)
+        logp = jnp.where(never, lowest, logp)
         logp = jnp.where(place == length - 1, jnp.where(jnp.arange(size) == END, logp, lowest), logp)
         total = alive[..., None] + logp
         # The finished ones: the best of those that were, and of those that end here.
@@ -220,22 +221,21 @@ class Translation(Task):
         return Pairs(self.preparation(examples.inputs), self.preparation.targets(examples.targets), self.preparation.lengths)
 
     def choose(self, training: Examples, x: Any, y: Any) -> Choice:
-        from .. import losses
+        from .. import losses, optimizers
 
         count, p = len(training), self.preparation
-        width, depth = (
-            (128, 2) if count < 10_000 else (192, 2) if count < 100_000 else (256, 3) if count < 1_000_000 else (512, 4)
-        )
-        dropout = 0.3 if count < 10_000 else 0.2 if count < 100_000 else 0.1
+        width, depth = (128, 2) if count < 100_000 else (256, 3) if count < 1_000_000 else (512, 4)
+        dropout = 0.3 if count < 10_000 else 0.1
         model = SequenceToSequence(p.source.size, p.target.size, width=width, depth=depth, dropout=dropout, joint=p.joint)
         loss = losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=PAD, label_smoothing=0.1)
         return Choice(
             model,
             "transformer",
             loss,
-            learning_rate=1e-3,
+            optimizer=optimizers.Adam(beta_2=0.98),
+            learning_rate=3e-3 * (128 / width),
             schedule=cosine,
-            epochs=int(np.clip(300_000 // count, 4, 20)),
+            epochs=int(np.clip(240_000 // count, 4, 30)),
             patience=3,
             batch_size=64 if count < 100_000 else 128,
             reasons={"model": f"{depth} blocks of {width} features on each side, for {count:,} pairs"},
@@ -256,7 +256,8 @@ class Translation(Task):
         searchers = self._searchers[1]
         texts = [""] * len(x)
         params, state = model.arrays()
-        work = list(_in_batches(filled, self.preparation.lengths))
+        lengths = self.preparation.lengths[::-2][::-1]  # half of those of training: each is compiled, which takes seconds
+        work = list(_in_batches(filled, lengths))
         for rows, length in track(work, "translating", unit=CHUNK):
             key = length, beams, alpha
             if key not in searchers:

@@ -15,7 +15,7 @@ import numpy as np
 from ..data.feed import Resident, Stream
 from .callbacks import CallbackList, TerminateOnNaN
 from .checkpoint import Checkpoints
-from .epoch import epoch_order, padded_order
+from .epoch import epoch_order, gathered, on_device, padded_order, room, with_room
 from .run import Run, interrupts
 from .state import TrainState, copy_arrays
 from .step import finished
@@ -115,7 +115,7 @@ class _Loop:
         self.length, self.warm = FIRST_CHUNK, False
         self.epoch_seconds, self.warm_epochs = math.inf, False
         self.unheard, self.heard = 0, 0.0  # steps that the host has not heard of, and when it last did
-        self.data = feed.on_device() if isinstance(feed, Resident) else None
+        self.data = on_device(feed.data) if isinstance(feed, Resident) else None
 
     def take_up(self) -> None:
         """After callbacks: what they changed outside the run."""
@@ -177,7 +177,7 @@ class _Loop:
             and plan.checkpoints is None
             and feed.count <= MOST_ROWS // MOST_EPOCHS
             and not self.hooks.decide
-            and self.trainer.fuses(self.trainer.step, self.run.state, self.trainer.new_totals(), feed.example())
+            and self._fuses(np.zeros((1, feed.batch_size), np.int32))
         )
 
     def _undo(self, safe: tuple) -> None:
@@ -221,22 +221,25 @@ class _Loop:
             run.epoch, run.position = run.epoch + 1, 0
 
     def _resident(self) -> None:
-        run, trainer, feed = self.run, self.trainer, self.feed
+        run, feed = self.run, self.feed
         full, tail = epoch_order(feed.count, feed.batch_size, seed=self.plan.seed, epoch=run.epoch, shuffle=self.plan.shuffle)
         assert run.steps is not None
         if run.steps > feed.steps:
             raise ValueError(f"steps_per_epoch={run.steps}, but the data gives {feed.steps} batches of {feed.batch_size}")
         full = full[: run.steps]
-        if len(full) and not trainer.fuses(trainer.step, run.state, run.totals, feed.example()):
-            self._one_by_one(full)
-        elif len(full):
-            self._fused(full)
+        if len(full):
+            self._fused(full) if self._fuses(full) else self._one_by_one(full)
         if len(tail) and run.position == len(full) < run.steps and not run.stopping:
-            self._step(jax.tree.map(lambda a: a[tail], self.data), len(tail))
+            self._step(gathered(feed.data, tail), len(tail))
+
+    def _fuses(self, full: Any) -> bool:
+        run, trainer = self.run, self.trainer
+        totals = run.totals if run.totals is not None else trainer.new_totals()
+        return trainer.fuses(trainer.chunk, run.state, totals, self.data, with_room(full), 0, 0)
 
     def _fused(self, full: Any) -> None:
         run, trainer = self.run, self.trainer
-        order = jax.device_put(full)
+        order = with_room(full)
         while run.position < len(full) and not run.stopping:
             start = run.position
             stop = min(start + self._chunk_length(), len(full))
@@ -249,11 +252,10 @@ class _Loop:
             self._pace(stop - start, time.perf_counter() - began)
 
     def _one_by_one(self, full: Any) -> None:
-        assert self.data is not None
         for rows in full[self.run.position :]:
             if self.run.stopping:
                 return
-            self._step(jax.tree.map(lambda a, rows=rows: a[rows], self.data), len(rows))
+            self._step(gathered(self.feed.data, rows), len(rows))
 
     def _stream(self) -> None:
         run = self.run
@@ -341,18 +343,19 @@ def evaluate(
 ) -> dict[str, float]:
     """Losses and metrics over a feed, without training."""
     totals = trainer.new_totals()
-    if isinstance(feed, Resident) and trainer.fuses(trainer.test, params, state, totals, feed.example()):
-        order = padded_order(feed.count, feed.batch_size)
+    if isinstance(feed, Resident):
+        size = room(feed.count) if feed.batch_size == feed.count else feed.batch_size
+        order = padded_order(feed.count, size)
         stop = len(order) if steps is None else min(steps, len(order))
-        full = min(stop, feed.count // feed.batch_size)
-        data, order = feed.on_device(), jax.device_put(order)
-        totals = trainer.evaluate_chunk(params, state, totals, data, order, 0, full)
-        if full < stop and trainer.objective.adds_losses:  # a layer cannot tell the padding from the examples
-            rest = slice(full * feed.batch_size, None)
-            totals = trainer.evaluate_one(params, state, totals, jax.tree.map(lambda a: a[rest], data))
-        elif full < stop:
-            totals = trainer.evaluate_chunk(params, state, totals, data, order, full, stop)
-        return trainer.logs(totals)
+        full = min(stop, feed.count // size)
+        fixed = on_device(feed.data), with_room(order)
+        if trainer.fuses(trainer.evaluate_chunk, params, state, totals, *fixed, 0, full):
+            totals = trainer.evaluate_chunk(params, state, totals, *fixed, 0, full)
+            if full < stop and trainer.objective.adds_losses:  # a layer cannot tell the padding from the examples
+                totals = trainer.evaluate_one(params, state, totals, gathered(feed.data, slice(full * size, None)))
+            elif full < stop:
+                totals = trainer.evaluate_chunk(params, state, totals, *fixed, full, stop)
+            return trainer.logs(totals)
     batches: Any
     if isinstance(feed, Resident):
         data, size = feed.data, feed.batch_size

@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ..core import Weight, collecting, describe
 
@@ -46,7 +47,7 @@ class Objective:
         self.adds_losses = False  # do layers add losses of their own? Known once the model was traced
 
     def totals(self) -> Totals:
-        zero = jnp.zeros((), jnp.float32)
+        zero: Any = np.zeros((), np.float32)
         sums: Totals = {"loss": (zero, zero)}
         for out in self.outputs:
             if out.name and out.loss is not None:
@@ -65,13 +66,17 @@ class Objective:
         train: bool,
         key: Any = None,
         valid: Any = None,
+        looking: dict | None = None,
     ) -> tuple[jax.Array, tuple[dict, Totals]]:
-        """``(loss, (new_state, new_totals))``; ``valid`` (batch,) marks the rows that are not padding."""
+        """``(loss, (new_state, new_totals))``; ``valid`` (batch,) marks the rows that are not padding.
+
+        ``looking`` goes to ``apply`` besides: an observer of layers' calls, say.
+        """
         if train and self.augment is not None:
             batch = self.augment(batch, key)
         with collecting() as table:
             before = len(table.losses)
-            prediction, new_state = self.apply(params, state, batch["x"], train=train, key=key)
+            prediction, new_state = self.apply(params, state, batch["x"], train=train, key=key, **(looking or {}))
             predictions = split(prediction, [out.name for out in self.outputs])
             targets = split(batch["y"], [out.name for out in self.outputs])
             weights = split_weights(batch.get("w"), [out.name for out in self.outputs])

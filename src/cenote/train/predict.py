@@ -14,7 +14,7 @@ from ..data.feed import is_iterable_of_batches
 
 
 def predict(model: Any, x: Any, *, batch_size: int | None = None, steps: int | None = None) -> Any:
-    """The outputs of a model with ``arrays()``, ``_pure`` and ``_predictors`` for data, as numpy.
+    """The outputs of a model with ``arrays()``, ``_pure`` and ``_predictors`` for data, as numpy arrays of their own.
 
     What stateful layers carry goes from batch to batch, and stays in the model.
     """
@@ -25,10 +25,9 @@ def predict(model: Any, x: Any, *, batch_size: int | None = None, steps: int | N
     if run is None:
         run = model._predictors["predict"] = jax.jit(lambda p, s, x: model._pure(p, s, x, train=False)[0])
     parts: list = []
-    for batch in itertools.islice(_batches(model, x, batch_size), steps):
-        count = count_examples(batch)
+    for batch, count in itertools.islice(_batches(model, x, batch_size), steps):
         size = _bucket(count, batch_size or 256)
-        padded = jax.tree.map(lambda a, n=size: _pad(a, n), batch)
+        padded = batch if size == count else jax.tree.map(lambda a, n=size: _pad(a, n), batch)
         try:
             y = run(params, state, padded)
         except Exception:
@@ -37,7 +36,7 @@ def predict(model: Any, x: Any, *, batch_size: int | None = None, steps: int | N
             except Exception as error:
                 raise error from None
             raise
-        parts.append(jax.tree.map(lambda leaf, n=count: leaf[:n], jax.device_get(y)))
+        parts.append(_fetched(y, count))
     return _joined(parts)
 
 
@@ -47,31 +46,42 @@ def _carried(model: Any, params: dict, state: dict, x: Any, batch_size: int | No
     if run is None:
         run = model._predictors["carried"] = jax.jit(lambda p, s, x: model._pure(p, s, x, train=False))
     parts: list = []
-    for batch in itertools.islice(_batches(model, x, batch_size), steps):
+    for batch, count in itertools.islice(_batches(model, x, batch_size), steps):
         y, state = run(params, state, batch)
-        parts.append(jax.device_get(y))
+        parts.append(_fetched(y, count))
     model._put(state)
     return _joined(parts)
+
+
+def _fetched(y: Any, count: int) -> Any:
+    """The first rows of what a program gave, in numpy arrays that may be written to."""
+    if isinstance(y, jax.Array):  # `jax.device_get` costs several times a small model; its start of several copies at once
+        return np.array(np.asarray(y)[:count])  # pays on an accelerator with several outputs only
+    return jax.tree.map(lambda leaf: np.array(leaf[:count]), jax.device_get(y))
 
 
 def _joined(parts: list) -> Any:
     if not parts:
         raise ValueError("there is nothing to predict: x holds no examples")
-    return jax.tree.map(lambda *leaves: leaves[0] if len(leaves) == 1 else np.concatenate(leaves), *parts)
+    return parts[0] if len(parts) == 1 else jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
 
 
-def _batches(model: Any, x: Any, batch_size: int | None) -> Iterator[Any]:
+def _batches(model: Any, x: Any, batch_size: int | None) -> Iterator[tuple[Any, int]]:
+    """Each batch with its number of rows."""
     inputs = model._input_count
     if is_iterable_of_batches(x):
         for item in x:
-            x = item[0] if isinstance(item, (tuple, list)) else item
-            yield as_arrays(x, "x", parts=inputs)
+            x = as_arrays(item[0] if isinstance(item, (tuple, list)) else item, "x", parts=inputs)
+            yield x, count_examples(x)
         return
     x = as_arrays(x, "x", parts=inputs)
     check_finite(x, "x")
-    size = batch_size or 256
-    for i in range(0, count_examples(x), size):
-        yield jax.tree.map(lambda a, i=i: a[i : i + size], x)
+    size, count = batch_size or 256, count_examples(x)
+    if 0 < count <= size:
+        yield x, count
+        return
+    for i in range(0, count, size):
+        yield jax.tree.map(lambda a, i=i: a[i : i + size], x), min(size, count - i)
 
 
 def _bucket(count: int, batch_size: int) -> int:

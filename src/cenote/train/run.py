@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from .history import History
@@ -69,7 +68,7 @@ class Run:
                 "the optimizer's learning rate is a schedule, which says the rate of each step: give the optimizer a number, "
                 "or leave out the callback that sets the rate"
             )
-        opt_state = {**self.state.opt_state, "learning_rate": jnp.asarray(value, old.dtype)}
+        opt_state = {**self.state.opt_state, "learning_rate": jax.device_put(np.asarray(value, old.dtype))}
         self.state = replace(self.state, opt_state=opt_state)
 
     def _optimizer_state(self, name: str) -> Any:
@@ -81,8 +80,8 @@ class Run:
 
     def restore(self, weights: dict[str, np.ndarray]) -> None:
         """Put such a copy back."""
-        params = {k: jnp.asarray(weights[k]) for k in self.state.params}
-        self.state = self.state.with_arrays(params, {k: jnp.asarray(weights[k]) for k in self.state.state})
+        params = {k: jax.device_put(np.array(weights[k])) for k in self.state.params}
+        self.state = self.state.with_arrays(params, {k: jax.device_put(np.array(weights[k])) for k in self.state.state})
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import jax
 
 from ..core import Weight
 from ..optimizers import averages
+from ..optimizers.lazy import Rows
 from .objective import Batch, Objective, Totals
 from .state import TrainState, copy_arrays
 
@@ -22,6 +23,7 @@ def make_step(objective: Objective, optimizer: Any, weights: dict[str, Weight]) 
     An optimizer is anything with ``init(params) -> state`` and ``update(grads, state, params) -> (updates, state)``. Two things
     are asked of it if it has them: ``scale_loss(loss, state)`` gives the loss that the gradients are taken of, and with
     ``wants_value`` its update also gets ``value=``, ``grad=`` and ``value_fn=``, the batch's loss as a function of the params.
+    One that ``wants_rows`` gets the gradients of plain embedding tables as `Rows`.
     """
     trained = trained_names(weights)
     constraints = {path: w.constraint for path, w in weights.items() if w.constraint is not None}
@@ -30,17 +32,23 @@ def make_step(objective: Objective, optimizer: Any, weights: dict[str, Weight]) 
     def step(run: TrainState, totals: Totals, batch: Batch) -> tuple[TrainState, Totals]:
         fixed = {k: v for k, v in run.params.items() if k not in trained}
 
-        def loss(params: dict) -> tuple[Any, tuple]:
-            found, rest = objective.loss({**fixed, **params}, run.state, totals, batch, train=True, key=run.step_key())
+        def loss(params: dict, looking: dict | None = None) -> tuple[Any, tuple]:
+            everything, key = {**fixed, **params}, run.step_key()
+            found, rest = objective.loss(everything, run.state, totals, batch, train=True, key=key, looking=looking)
             return scaled(found, run.opt_state), rest
 
         params = {k: v for k, v in run.params.items() if k in trained}
-        (value, (state, new_totals)), grads = jax.value_and_grad(loss, has_aux=True)(params)
+        if getattr(optimizer, "wants_rows", False):
+            from .lookups import gradients
+
+            (value, (state, new_totals)), grads = gradients(loss, params, weights, trained)
+        else:
+            (value, (state, new_totals)), grads = jax.value_and_grad(loss, has_aux=True)(params)
         asked = {}
         if getattr(optimizer, "wants_value", False):
             asked = {"value": value, "grad": grads, "value_fn": lambda params: loss(params)[0]}
         updates, opt_state = optimizer.update(grads, run.opt_state, params, **asked)
-        params = {k: v + updates[k] for k, v in params.items()}
+        params = {k: updates[k].added_to(v) if isinstance(updates[k], Rows) else v + updates[k] for k, v in params.items()}
         for path, constraint in constraints.items():
             if path in params:
                 params[path] = constraint(params[path])

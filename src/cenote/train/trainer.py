@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 
 from ..core import Weight
 from .epoch import evaluate_chunk, has_foreign_convolution, train_chunk, train_epochs
@@ -47,9 +47,16 @@ class Trainer:
         trained = trained_names(self.weights)
         return TrainState.create(params, state, self.optimizer.init({k: v for k, v in params.items() if k in trained}), key)
 
+    def new_totals(self) -> Totals:
+        """Totals of nothing, in arrays of their own."""
+        return jax.tree.map(lambda a: jax.device_put(a.copy()), self._no_totals)
+
     @cached_property
-    def new_totals(self) -> Callable[[], Totals]:
-        return jax.jit(self.objective.totals)
+    def _no_totals(self) -> Totals:
+        """Kept on the host, where copies compile nothing; so do numbers, while larger zeros are worth one program for all."""
+        shapes = jax.tree.leaves(jax.eval_shape(self.objective.totals))
+        make = jax.jit(self.objective.totals) if any(s.shape for s in shapes) else self.objective.totals
+        return jax.tree.map(np.array, make())
 
     def logs(self, totals: Totals) -> dict[str, float]:
         """Losses and metrics as Python numbers (lists, for a metric with several values); waits for the device."""
@@ -62,8 +69,7 @@ class Trainer:
             return True
         key = (program, jax.tree.structure(args))
         if key not in self._fused:
-            specs = jax.tree.map(lambda a: jax.ShapeDtypeStruct(jnp.shape(a), jnp.result_type(a)), args)
-            self._fused[key] = not has_foreign_convolution(program, *specs)
+            self._fused[key] = not has_foreign_convolution(program, *args)
         return self._fused[key]
 
     def test(self, params: dict, state: dict, totals: Totals, batch: Batch) -> Totals:

@@ -124,7 +124,7 @@ class AudioPreparation(Preparation):
         if isinstance(source, (str, os.PathLike)) and (Path(source).is_dir() or is_archive(source)):
             return Recordings.hear(gather(source, ENDINGS, "recordings").files)[0]
         pair = isinstance(source, tuple) and len(source) == 2 and np.ndim(source[1]) == 0 and not isinstance(source[1], str)
-        if isinstance(source, (list, tuple)) and not pair and not np.isscalar(source[0]):
+        if isinstance(source, (list, tuple)) and not pair and not (len(source) and np.isscalar(source[0])):
             return Recordings.hear([as_item(value, self.rate) for value in source])[0]
         if isinstance(source, np.ndarray) and source.ndim == 2 and source.shape[0] <= source.shape[1] and source.shape[0] != 2:
             return Recordings.hear([as_item(row, self.rate) for row in source])[0]

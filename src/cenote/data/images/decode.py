@@ -14,7 +14,8 @@ __all__ = ["ENDINGS", "MAX_PIXELS", "decode", "decode_sized", "flat"]
 ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm", ".pnm", ".jfif")
 MAX_PIXELS = 89_478_485  # of one picture: a few bytes of a file can ask for any number
 # What decoders are trusted with; others that Pillow knows start programs, or are no pictures.
-_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "MPO")
+_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
+_BEGINNINGS = {b"\xff\xd8\xff": "JPEG", b"\x89PNG": "PNG", b"GIF8": "GIF", b"BM": "BMP", b"II*\0": "TIFF", b"MM\0*": "TIFF"}
 _ORIENTATION = 0x0112
 _TURNS = {2: (0,), 3: (3,), 4: (1,), 5: (5,), 6: (4,), 7: (6,), 8: (2,)}  # EXIF's orientation to Pillow's transpositions
 
@@ -28,12 +29,20 @@ def _open(data: bytes, name: str) -> Any:
         image = Image.open(io.BytesIO(data), formats=_FORMATS)
     except Image.DecompressionBombError as error:
         raise BadFile(f"{name} asks for more than {MAX_PIXELS:,} pixels: {error}") from None
-    except Exception as error:  # decoders raise all kinds of errors
-        begins = "" if type(error).__name__ != "UnidentifiedImageError" else f"; it begins with {data[:8]!r}"
-        raise BadFile(f"{name} is no picture that can be read ({type(error).__name__}{begins})") from None
+    except Exception:  # decoders raise all kinds of errors, whose words say little
+        raise BadFile(f"{name} is {_no_picture(data)}") from None
     if image.width * image.height > MAX_PIXELS:
         raise BadFile(f"{name} has {image.width}x{image.height} pixels; {MAX_PIXELS:,} are the most that is read")
     return image
+
+
+def _no_picture(data: bytes) -> str:
+    """What is to be said of bytes that no decoder takes."""
+    kind = next((kind for begins, kind in _BEGINNINGS.items() if data.startswith(begins)), None)
+    kind = "WebP" if data[:4] == b"RIFF" and data[8:12] == b"WEBP" else kind
+    if kind is not None:
+        return f"cut off or damaged: its {len(data):,} bytes begin as {kind}, but cannot be decoded"
+    return f"no picture that can be read: it begins with {data[:8]!r}"
 
 
 def decode(data: bytes, name: str = "the picture", side: int | None = None) -> Any:
@@ -57,6 +66,8 @@ def decode_sized(data: bytes, name: str = "the picture", side: int | None = None
             image.draft(None, (side, side))  # does nothing for other formats than JPEG
         turn = _orientation(image)
         image.load()
+        if image.format == "TIFF":  # Pillow has turned it, pixels and size
+            turn, (width, height) = 1, image.size
         if side is not None and (by := min(image.size) // side) > 1:
             image = flat(image).reduce(by)
         image = flat(image)
@@ -65,12 +76,12 @@ def decode_sized(data: bytes, name: str = "the picture", side: int | None = None
     except MemoryError:
         raise
     except Exception as error:
-        raise BadFile(f"{name} is damaged: {error}") from None
+        raise BadFile(f"{name} is cut off or damaged: {error}") from None
     return (image, height, width) if turn >= 5 else (image, width, height)
 
 
 def _orientation(image: Any) -> int:
-    if "exif" not in image.info and image.format != "TIFF":
+    if "exif" not in image.info:
         return 1
     try:
         return int(image.getexif().get(_ORIENTATION, 1))

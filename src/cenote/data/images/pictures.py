@@ -10,9 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ...files import BadFile
 from ..examples import Finding
-from ..media import File, in_threads, memory_share, without_broken
+from ..media import File, decode_all
 from .decode import decode, decode_sized, flat
 
 __all__ = ["Pictures", "as_image"]
@@ -24,12 +23,11 @@ KEPT_SIDE = 256  # pictures are kept with no side below this, unless they came s
 class _Look:
     """What one look at a picture file found."""
 
-    width: int = 0
-    height: int = 0
-    mode: str = ""
-    print: int = 0
-    kept: np.ndarray | None = None
-    trouble: str = ""
+    width: int
+    height: int
+    mode: str
+    print: int
+    kept: Any
 
 
 class Pictures:
@@ -63,29 +61,16 @@ class Pictures:
 
         Raises: BadFile that lists the broken ones, unless ``skip_broken``.
         """
-        budget = [memory_share(8) if keep else 0]
-
-        def look(item: File | np.ndarray) -> _Look:
-            try:
-                found = _look(item)
-            except BadFile as error:
-                return _Look(trouble=str(error))
-            if found.kept is not None and budget[0] > 0:
-                budget[0] -= found.kept.nbytes
-            else:
-                found.kept = None
-            return found
-
-        looks = list(in_threads(look, items, "reading pictures", show=show, threads=threads))
-        good, findings = without_broken([look.trouble for look in looks], "pictures", skip_broken)
-        chosen = [looks[i] for i in good]
-        kept = [look.kept for look in chosen] if budget[0] > 0 else None
+        chosen, good, findings = decode_all(
+            _look, items, "pictures", skip_broken=skip_broken, keep=keep, show=show, threads=threads
+        )
+        kept = [look.kept for look in chosen]
         pictures = cls(
             [items[i] for i in good],
             np.array([(look.width, look.height) for look in chosen], np.int32).reshape(-1, 2),
             [look.mode for look in chosen],
             np.array([look.print for look in chosen], np.uint64),
-            kept,  # type: ignore[arg-type]
+            None if any(values is None for values in kept) else kept,
         )
         return pictures, good, findings
 

@@ -12,17 +12,14 @@ import numpy as np
 
 from ...core.errors import describe
 from ...files import BadFile
-from ..examples import Examples, Finding
-from ..media import PARTS, File, Listing, gather, is_archive, labels_of, memory_share, read_names
+from ..examples import Examples
+from ..labelling import Files, found_in, matching
+from ..media import File, as_file, gather, is_archive, memory_share
 from .decode import ENDINGS
 from .idx import find_idx, read_idx
-from .pictures import Pictures
+from .pictures import Pictures, as_image, value_range
 
-__all__ = ["Pictures", "as_pictures", "labels_in", "read"]
-
-PART_COLUMNS = ("split", "part", "subset", "set", "fold", "partition")
-GROUP_COLUMNS = ("group", "speaker", "subject", "patient", "client_id", "speaker_id", "person")
-LABEL_COLUMNS = ("label", "labels", "class", "classes", "target", "category", "tags", "y")
+__all__ = ["Pictures", "as_pictures", "read"]
 
 
 def read(
@@ -73,59 +70,18 @@ def _from_path(path: Path, labels: Any, target: Any, labelled: bool, options: di
         gather(path, ENDINGS, "pictures")  # says what is near
     ending = path.suffix.lower()
     if path.is_file():
-        if ending in (".csv", ".tsv"):
-            return _from_csv(path, target, labelled, options)
         if ending in (".npy", ".npz"):
             return _from_numpy(path, labels, labelled)
         if not is_archive(path) and ending not in ENDINGS and (pairs := find_idx(path)):
             return _from_idx(pairs, labels, labelled, path)
     elif not any(p.suffix.lower() in ENDINGS or p.is_dir() for p in path.iterdir()) and (pairs := find_idx(path)):
         return _from_idx(pairs, labels, labelled, path)
-    if path.is_dir() and (table := _table_of(path)) is not None:
-        return _from_csv(table, target, labelled, options)
-    listing = gather(path, ENDINGS, "pictures")
-    targets, parts = _labels_of(listing, path, labels, labelled)
-    pictures, good, findings = Pictures.look(listing.files, **options)
-    names = [f.name for f in listing.files]
-    return _examples(pictures, targets, names, good, [*listing.findings, *findings], parts)
+    found = found_in(path, ENDINGS, "pictures", labels=labels, target=target, labelled=labelled)
+    pictures, good, findings = Pictures.look(found.items, **options)
+    return _described(found.examples("image", pictures, good, findings))
 
 
-def _table_of(folder: Path) -> Path | None:
-    """The one CSV of a folder that has no class folders, but pictures in it or in one folder below."""
-    tables = [p for p in sorted(folder.iterdir()) if p.suffix.lower() in (".csv", ".tsv")]
-    folders = [p for p in folder.iterdir() if p.is_dir() and not p.name.startswith(".")]
-    if len(tables) != 1 or len(folders) > 1 or any(p.is_dir() for f in folders for p in f.iterdir()):
-        return None
-    return tables[0]
-
-
-def _labels_of(listing: Listing, path: Path, labels: Any, labelled: bool) -> tuple[Any, np.ndarray | None]:
-    if labels is not None:
-        return _matching(labels, len(listing), path), None
-    if not labelled:
-        return None, None
-    found, parts, _ = labels_of(listing, path, "pictures")
-    return np.array(found), parts
-
-
-def _matching(labels: Any, count: int, what: Any) -> Any:
-    values = labels if isinstance(labels, (list, tuple)) else np.asarray(labels)
-    if len(values) != count:
-        raise ValueError(f"{what} holds {count:,} pictures, but there are {len(values):,} labels: each picture needs one")
-    if isinstance(values, (list, tuple)) and values and isinstance(values[0], (list, tuple, set)):
-        return [tuple(map(str, v)) for v in values]
-    return np.asarray(values)
-
-
-def _examples(
-    pictures: Any, targets: Any, names: list[str], good: np.ndarray | None, findings: list, parts: Any, groups: Any = None
-) -> Examples:
-    def of(values: Any) -> Any:
-        if values is None or good is None or len(good) == len(values):
-            return values
-        return values[good] if isinstance(values, np.ndarray) else [values[i] for i in good]
-
-    examples = Examples("image", pictures, of(targets), of(names), {}, findings, of(parts), of(groups))
+def _described(examples: Examples) -> Examples:
     examples.about = _about(examples)
     return examples
 
@@ -152,73 +108,6 @@ def _about(examples: Examples) -> dict[str, Any]:
     return about
 
 
-# -- a CSV of names ----------------------------------------------------------------------------------------------------------
-
-
-def _from_csv(path: Path, target: Any, labelled: bool, options: dict) -> Examples:
-    table = read_names(path, ENDINGS, "pictures")
-    findings = list(table.findings)
-    targets, parts, groups = (None, None, None)
-    if labelled or target is not None:
-        targets, parts, groups = labels_in(table.columns, target, path, findings)
-    pictures, good, more = Pictures.look(table.files, **options)
-    names = [f.name for f in table.files]
-    return _examples(pictures, targets, names, good, [*findings, *more], parts, groups)
-
-
-def labels_in(
-    columns: dict[str, list[str]],
-    target: Any,
-    path: Path,
-    findings: list[Finding],
-    usual: Sequence[str] = LABEL_COLUMNS,
-    several: bool = True,
-) -> tuple[Any, np.ndarray | None, np.ndarray | None]:
-    """``(targets, parts, groups)`` from the columns beside the names; several columns of 0 and 1 are several labels."""
-    rest = dict(columns)
-    parts = groups = None
-    lower = {name.strip().lower(): name for name in rest}
-    if (name := next((lower[n] for n in PART_COLUMNS if n in lower), None)) and name != target:
-        values = [v.strip().lower() for v in rest[name]]
-        if set(values) <= set(PARTS) and "train" in {PARTS[v] for v in values}:
-            parts = np.array([PARTS[v] for v in values])
-            findings.append(Finding(f"the column {name!r} says the parts: {dict(Counter(parts.tolist()))}", where=str(path)))
-            del rest[name]
-    if (name := next((lower[n] for n in GROUP_COLUMNS if n in lower and lower[n] in rest), None)) and name != target:
-        groups = np.array(rest.pop(name))
-        findings.append(Finding(f"the column {name!r} says what belongs together", where=str(path)))
-    wanted = [target] if isinstance(target, str) else list(target) if target is not None else None
-    if wanted is None:
-        named = [lower[n] for n in usual if n in lower and lower[n] in rest]
-        flags = [n for n, cells in rest.items() if set(cells) <= {"0", "1"}]
-        wanted = list(rest) if len(rest) == 1 else named[:1] if named else flags if len(flags) > 1 else None
-    if not wanted or not set(wanted) <= set(columns):
-        import difflib
-
-        asked = ", ".join(map(repr, wanted or []))
-        near = difflib.get_close_matches((wanted or [""])[0], list(columns), 1)
-        raise ValueError(
-            f"{path} has {'no column ' + asked if asked else 'several columns that could be the labels'}"
-            f"{f': did you mean {near[0]!r}?' if near else ''} (columns: {', '.join(columns)}): say which by target="
-        )
-    if len(wanted) > 1:
-        cells = zip(*(columns[n] for n in wanted), strict=True)
-        return (
-            [tuple(n for n, c in zip(wanted, row, strict=True) if c.strip() in ("1", "1.0", "True", "true")) for row in cells],
-            parts,
-            groups,
-        )
-    values = [v.strip() for v in columns[wanted[0]]]
-    empty = [i for i, v in enumerate(values) if not v]
-    separator = next((s for s in ";|" if several and any(s in v for v in values)), None)
-    if separator:
-        findings.append(Finding(f"cells of {wanted[0]!r} hold several labels, between {separator!r}", where=str(path)))
-        return [tuple(w.strip() for w in v.split(separator) if w.strip()) for v in values], parts, groups
-    if empty:
-        raise BadFile(f"{path} has {len(empty):,} rows without a value in {wanted[0]!r} (the first is row {empty[0] + 2})")
-    return np.array(values), parts, groups
-
-
 # -- arrays ------------------------------------------------------------------------------------------------------------------
 
 
@@ -230,25 +119,19 @@ def _from_parts(source: tuple) -> Examples:
     if len(shapes) > 1:
         raise ValueError(f"the parts hold pictures of several shapes ({', '.join(map(str, sorted(shapes)))}): give them one")
     targets = [
-        _matching(np.asarray(y).reshape(len(y), -1)[:, 0], len(x), part) for (x, y), part in zip(source, which, strict=True)
+        matching(y, len(x), f"the {part} part", "pictures") for x, (_, y), part in zip(arrays, source, which, strict=True)
     ]
-    parts = np.repeat(which, [len(a) for a in arrays])
-    return _array_examples(np.concatenate(arrays), np.concatenate(targets), parts)
+    if len({isinstance(t, list) for t in targets}) > 1:
+        raise ValueError("some parts have one label for each picture, and others several: give all the same form")
+    joined = [t for part in targets for t in part] if isinstance(targets[0], list) else np.concatenate(targets)
+    return _array_examples(np.concatenate(arrays), joined, np.repeat(which, [len(a) for a in arrays]))
 
 
 def _from_array(array: np.ndarray, labels: Any, labelled: bool) -> Examples:
     array = as_pictures(array)
     if labelled and labels is None:
         raise ValueError(f"{len(array):,} pictures came without labels: give them as labels=, or as (x, y)")
-    targets = None
-    if labels is not None:
-        labels = np.asarray(labels) if not isinstance(labels, list) or np.ndim(labels[0]) == 0 else labels
-        if isinstance(labels, np.ndarray) and labels.ndim == 2 and labels.shape[1] == 1:
-            labels = labels[:, 0]
-        if isinstance(labels, np.ndarray) and labels.ndim == 2:  # one column a label
-            labels = [tuple(str(i) for i in np.flatnonzero(row)) for row in labels]
-        targets = _matching(labels, len(array), "the array")
-    return _array_examples(array, targets, None)
+    return _array_examples(array, None if labels is None else matching(labels, len(array), "the array", "pictures"), None)
 
 
 def as_pictures(array: np.ndarray) -> np.ndarray:
@@ -265,33 +148,43 @@ def as_pictures(array: np.ndarray) -> np.ndarray:
         )
     if not len(array):
         raise ValueError(f"the array of pictures is empty: {describe(array)}")
-    return array[..., 0] if array.ndim == 4 and array.shape[3] == 1 else array[..., :3] if array.ndim == 4 else array
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        number = int(np.argmin(np.isfinite(array).reshape(len(array), -1).all(1)))
+        raise ValueError(f"picture {number} of the array has values that are no finite numbers")
+    if array.ndim == 4 and array.shape[3] == 4:
+        return _opaque(array)
+    return array[..., 0] if array.ndim == 4 and array.shape[3] == 1 else array
+
+
+def _opaque(array: np.ndarray) -> np.ndarray:
+    """Colours with transparency, put on white as files are."""
+    black, white = value_range(array)
+    alpha = (array[..., 3:].astype(np.float32) - black) / (white - black or 1.0)
+    if (alpha >= 1).all():
+        return array[..., :3]
+    mixed = array[..., :3] * alpha + white * (1 - alpha)
+    return (np.round(mixed) if array.dtype.kind in "iu" else mixed).astype(array.dtype)
 
 
 def _array_examples(x: np.ndarray, targets: Any, parts: Any) -> Examples:
-    return _examples(x, targets, [f"picture {i}" for i in range(len(x))], None, [], parts)
+    names = [f"picture {i}" for i in range(len(x))]
+    return _described(Files(names, names, targets, parts).examples("image", x))
 
 
 def _from_list(source: Sequence[Any], labels: Any, labelled: bool, options: dict) -> Examples:
     if labelled and labels is None:
         raise ValueError(f"{len(source):,} pictures came without labels: give them as labels=")
     items = [as_item(value, i) for i, value in enumerate(source)]
-    targets = None if labels is None else _matching(labels, len(items), "the list")
+    targets = None if labels is None else matching(labels, len(items), "the list", "pictures")
     pictures, good, findings = Pictures.look(items, **options)
     names = [item.name if isinstance(item, File) else f"picture {i}" for i, item in enumerate(items)]
-    return _examples(pictures, targets, names, good, findings, None)
+    return _described(Files(items, names, targets).examples("image", pictures, good, findings))
 
 
 def as_item(value: Any, number: int = 0) -> Any:
     """A file, or an array of uint8, from a path, a Pillow image or an array."""
-    from .pictures import as_image
-
-    if isinstance(value, File):
-        return value
-    if isinstance(value, (str, os.PathLike)):
-        if not Path(value).is_file():
-            raise FileNotFoundError(f"there is no file {os.fspath(value)}")
-        return File(os.fspath(value))
+    if (file := as_file(value)) is not None:
+        return file
     return np.asarray(as_image(value, f"picture {number}"))
 
 
@@ -326,6 +219,10 @@ def _from_idx(pairs: list, labels: Any, labelled: bool, source: Path) -> Example
     if len(pairs) > 1 and labelled and not (all(p.part for p in pairs) and all(p.labels for p in pairs)):
         seen = ", ".join(p.pictures.name for p in pairs)
         raise ValueError(f"{source} holds several IDX files of pictures ({seen}), not all with labels and the name of a part")
+    doubled = [part for part, n in Counter(p.part for p in pairs).items() if n > 1]
+    if doubled and labelled:
+        seen = ", ".join(p.pictures.name for p in pairs if p.part == doubled[0])
+        raise ValueError(f"{source} holds several IDX files for the part {doubled[0]!r} ({seen}): give a folder with one set")
     if labelled and labels is None and pairs[0].labels is None:
         raise ValueError(f"{pairs[0].pictures} has no file of labels beside it: give them as labels=")
     loaded = []
@@ -337,8 +234,8 @@ def _from_idx(pairs: list, labels: Any, labelled: bool, source: Path) -> Example
         loaded.append((x, y))
     x = np.concatenate([a for a, _ in loaded])
     y = labels if labels is not None else None if pairs[0].labels is None else np.concatenate([b for _, b in loaded])
-    parts = np.repeat([p.part for p in pairs], [len(a) for a, _ in loaded]) if len(pairs) > 1 else None
-    targets = None if y is None else _matching(y, len(x), source)
+    parts = np.repeat([p.part for p in pairs], [len(a) for a, _ in loaded]) if len(pairs) > 1 and not doubled else None
+    targets = None if y is None else matching(y, len(x), source, "pictures")
     examples = _array_examples(x, targets, parts)
     examples.names = [f"{p.pictures.name}:{i}" for p, (a, _) in zip(pairs, loaded, strict=True) for i in range(len(a))]
     return examples

@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from ...core.errors import unknown
 from ..examples import Examples
 from ..tables import columns as types_of
 from ..tables.column import Table
-from ..tables.read import read_table
+from ..tables.read import read_table, target_names
 from .series import Series, Windows, as_series
 
 __all__ = ["read", "usual_history", "usual_horizon"]
@@ -91,18 +90,11 @@ def target_columns(table: Table, kinds: Mapping[str, types_of.Kind], target: Any
         raise ValueError(f"{table.file or 'the table'} has no column of numbers to foresee: {', '.join(table.columns)}")
     if target is None:
         return [numbers[-1]]
-    several = [target] if isinstance(target, (str, int)) else list(target)
-    names = list(table.columns)
-    chosen = []
-    for each in several:
-        if isinstance(each, int) and not isinstance(each, bool) and -len(names) <= each < len(names):
-            each = names[each]
-        if each not in table:
-            raise unknown(f"target column of {table.file or 'the table'}", each, names)
-        if each not in numbers and (kinds[str(each)].type != "identifier" or table[str(each)].numbers is None):
-            example = table[str(each)].as_levels().levels[:1]
-            raise ValueError(f"the target column {each!r} is a {kinds[str(each)].type}, such as {example!r}; expected numbers")
-        chosen.append(str(each))
+    chosen = target_names(table, target)
+    for name in chosen:
+        if name not in numbers and (kinds[name].type != "identifier" or table[name].numbers is None):
+            example = ", ".join(map(repr, table[name].as_levels().levels[:1]))
+            raise ValueError(f"the target column {name!r} is a {kinds[name].type}, such as {example}; expected numbers")
     return chosen
 
 

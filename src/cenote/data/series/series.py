@@ -37,7 +37,7 @@ class Step:
             return time + n
         if self.unit == "months":
             month = time.astype("datetime64[M]")
-            return (month + n).astype("datetime64[s]") + (time - month.astype("datetime64[s]"))
+            return (month + n.astype("timedelta64[M]")).astype("datetime64[s]") + (time - month.astype("datetime64[s]"))
         if self.unit == "business days":
             day = time.astype("datetime64[D]")
             return np.busday_offset(day, n, roll="forward").astype("datetime64[s]") + (time - day.astype("datetime64[s]"))
@@ -191,7 +191,7 @@ def as_series(
     names = list(targets)
     for each in chosen:
         if each not in table:
-            raise unknown("variable", each, table.columns)
+            raise unknown("variable", str(each), table.columns)
         kind = kinds[each]
         if kind.type not in ("number", "boolean") or (table[each].numbers is None and not kind.way):
             if kind.type not in ("constant", "identifier"):

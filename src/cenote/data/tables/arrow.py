@@ -1,7 +1,7 @@
-"""Reading large CSV files by Arrow, where it is installed: much faster, for files in which nothing is unusual.
+"""Reading by Arrow, where it is installed: Parquet, and large CSV files, in bounded memory.
 
-Whatever is unusual (a ragged row, text among numbers, an empty line, bytes that are not UTF-8) makes this reader give up: the
-careful reader of `csv` then reads the file from its beginning, and says what it is.
+It reads CSV much faster, where nothing is unusual. Whatever is (a ragged row, text among numbers, an empty line, bytes that are
+not UTF-8) makes it give up: the careful reader of `csv` then reads the file from its beginning, and says what it is.
 """
 
 from __future__ import annotations
@@ -12,18 +12,25 @@ from typing import Any
 
 import numpy as np
 
-from .column import MISSING, Column, Table
+from ...files import BadFile
+from ...progress import track
+from ..examples import Finding
+from .column import MISSING, Codes, Column, Table
 
-__all__ = ["read_fast"]
+__all__ = ["of_words", "read_fast", "read_parquet", "sampled"]
 
 LARGE = 4 << 20  # bytes, below which it does not pay
+BLOCK = 4 << 20  # bytes that are read at once
+BATCH = 1 << 16  # rows that are read at once
 
 
 class _Unusual(Exception):
     """Something that only the careful reader can tell apart."""
 
 
-def read_fast(path: Path, shape: Any, packed: bool, numbers: list[bool], memory: int, seed: int) -> tuple[Table, int] | None:
+def read_fast(
+    path: Path, shape: Any, packed: bool, numbers: list[bool], memory: int, seed: int, show: bool | None = None
+) -> tuple[Table, int] | None:
     """The table and how many rows the file has, or None if the careful reader must read it.
 
     ``numbers`` says of each column whether its first cells are numbers. Of a file that needs more than ``memory`` bytes a
@@ -35,7 +42,7 @@ def read_fast(path: Path, shape: Any, packed: bool, numbers: list[bool], memory:
     except ImportError:
         return None
     options = {
-        "read_options": reader.ReadOptions(column_names=shape.names, skip_rows=int(shape.header), block_size=4 << 20),
+        "read_options": reader.ReadOptions(column_names=shape.names, skip_rows=int(shape.header), block_size=BLOCK),
         "parse_options": reader.ParseOptions(
             delimiter=shape.delimiter, quote_char=False if shape.quoting == csv.QUOTE_NONE else '"'
         ),
@@ -48,11 +55,14 @@ def read_fast(path: Path, shape: Any, packed: bool, numbers: list[bool], memory:
         ),
     }
     try:
-        total = _lines(arrow, path, packed) - int(shape.header)
-        share = 1.0
+        size, total = _extent(arrow, path, packed)
+        total, share = total - int(shape.header), 1.0
+        blocks = -(-size // BLOCK)
+        each = total // blocks  # rows
         while True:
             with _open(arrow, path, packed) as file:
-                found = _read(reader.open_csv(file, **options), shape.names, numbers, memory, seed, share, total)
+                pieces = track(reader.open_csv(file, **options), f"reading {path.name}", unit=each, total=blocks, show=show)
+                found = _read(pieces, shape.names, numbers, memory, seed, share, total)
             if isinstance(found, Table):
                 found.file = path.name
                 found.lines = found.lines + int(shape.header)  # type: ignore[operator]
@@ -66,13 +76,13 @@ def _open(arrow: Any, path: Path, packed: bool) -> Any:
     return arrow.input_stream(str(path), compression="gzip" if packed else None)
 
 
-def _lines(arrow: Any, path: Path, packed: bool) -> int:
-    """How many lines the file has."""
-    count, last = 0, b"\n"
+def _extent(arrow: Any, path: Path, packed: bool) -> tuple[int, int]:
+    """How many bytes, unpacked, and lines the file has."""
+    size, lines, last = 0, 0, b"\n"
     with _open(arrow, path, packed) as file:
-        while block := file.read(8 << 20):
-            count, last = count + block.count(b"\n"), block[-1:]
-    return count + (last != b"\n")
+        while block := file.read(2 * BLOCK):
+            size, lines, last = size + len(block), lines + block.count(b"\n"), block[-1:]
+    return size, lines + (last != b"\n")
 
 
 def _read(
@@ -81,7 +91,7 @@ def _read(
     """The table, or the share of the rows that will fit into the memory."""
     draw = np.random.RandomState(seed)
     pieces: list[list[np.ndarray]] = [[] for _ in names]
-    known: list[dict[str, int]] = [{} for _ in names]
+    codes = [Codes() for _ in names]
     lines: list[np.ndarray] = []
     seen = held = 0
     for batch in batches:
@@ -90,7 +100,7 @@ def _read(
             rows = np.flatnonzero(draw.random_sample(batch.num_rows) < share)
         for i, number in enumerate(numbers):
             column = batch.column(i)
-            values = column.to_numpy(zero_copy_only=False) if number else _codes(column, known[i])
+            values = column.to_numpy(zero_copy_only=False) if number else _numbered(column, codes[i])
             if number and np.isinf(values).any():
                 raise _Unusual
             # The batch's memory goes with the batch.
@@ -98,21 +108,97 @@ def _read(
         lines.append(seen + 1 + rows)
         seen += batch.num_rows
         held += sum(piece[-1].nbytes for piece in pieces) + lines[-1].nbytes
-        texts = sum(120 * len(levels) for levels in known)
+        texts = sum(each.bytes for each in codes)
         if held + texts > memory:
             return share * min(0.8, 0.9 * seen / max(total, 1) * memory / (held + texts))
     if seen != total or not lines:  # empty lines, or line ends within cells: rows would be named wrongly
         raise _Unusual
     columns = {}
-    for name, number, parts, levels in zip(names, numbers, pieces, known, strict=True):
+    for name, number, parts, each in zip(names, numbers, pieces, codes, strict=True):
         values = np.concatenate(parts)
-        columns[name] = Column(numbers=values) if number else Column(codes=values, levels=list(levels))
+        parts.clear()  # so that two copies are held of one column alone
+        columns[name] = Column(numbers=values) if number else Column(codes=values, levels=each.levels)
     return Table(columns, "", np.concatenate(lines))
 
 
-def _codes(column: Any, known: dict[str, int]) -> np.ndarray:
+def _numbered(column: Any, codes: Codes) -> np.ndarray:
     """Texts as codes, which go on with those of earlier batches."""
     encoded = column.dictionary_encode()
-    levels = [text.strip() for text in encoded.dictionary.to_pylist()]
-    table = np.array([*(-1 if t in MISSING else known.setdefault(t, len(known)) for t in levels), -1], np.int32)
+    levels = encoded.dictionary.to_pylist()
+    if any(text[:1] == " " and text.lstrip(" ")[:1] == '"' for text in levels):
+        raise _Unusual  # quotation marks behind a space enclose a cell, too
+    return _coded(encoded, levels, codes)
+
+
+def _coded(encoded: Any, levels: list[str], codes: Codes) -> np.ndarray:
+    table = np.array([*(codes[text] for text in levels), -1], np.int32)
     return table[encoded.indices.fill_null(len(levels)).to_numpy(zero_copy_only=False)]
+
+
+def of_words(column: Any) -> Column | None:
+    """An Arrow column of texts, or of a dictionary of them, each different one handled once; None if it is another."""
+    kind = str(column.type)
+    if kind not in ("string", "large_string") and not kind.startswith("dictionary<values=string"):
+        return None
+    codes = Codes()
+    pieces = [c if kind.startswith("dictionary") else c.dictionary_encode() for c in getattr(column, "chunks", [column])]
+    found = [_coded(piece, ["" if t is None else t for t in piece.dictionary.to_pylist()], codes) for piece in pieces]
+    return Column(codes=np.concatenate([*found, np.zeros(0, np.int32)]), levels=codes.levels)
+
+
+def sampled(kept: int, total: int, memory: int, path: Path) -> Finding:
+    """What there is to say of a table that is a sample of its file."""
+    text = (
+        f"the file has {total:,} rows, more than fit into the {memory / (1 << 20):,.3g} MiB that may be used: {kept:,} of them "
+        f"({kept / total:.1%}), drawn at random, are kept; memory= (in bytes) keeps more"
+    )
+    return Finding(text, "warning", path.name)
+
+
+def read_parquet(path: Path, rows: int | None, memory: int, seed: int, show: bool | None = None) -> tuple[Any, np.ndarray, int]:
+    """An Arrow table of a file, or of a random sample of its rows that fits; their numbers from 1; and how many there are.
+
+    ``rows`` reads so many from the beginning alone. Raises: BadFile, and ImportError without pyarrow.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"there is no file {path}")
+    try:
+        import pyarrow as arrow
+        import pyarrow.parquet as parquet
+    except ImportError as error:
+        raise ImportError('reading Parquet needs pyarrow: pip install "cenote[tabular]"') from error
+    try:
+        with parquet.ParquetFile(path) as file:
+            total = file.metadata.num_rows
+            share, found = 1.0, None
+            while found is None:
+                pieces = track(
+                    file.iter_batches(BATCH), f"reading {path.name}", total=-(-total // BATCH), unit=BATCH, show=show
+                )
+                kept = _kept(pieces, rows, memory // 2, seed, share, total)  # what is made of them takes as much again
+                share, found = (kept, None) if isinstance(kept, float) else (share, kept)
+            return arrow.Table.from_batches(found[0], file.schema_arrow), found[1], total
+    except (arrow.ArrowInvalid, OSError) as error:
+        raise BadFile(f"{path} is no Parquet file, or damaged: {error}") from error
+
+
+def _kept(
+    pieces: Any, rows: int | None, memory: int, seed: int, share: float, total: int
+) -> tuple[list[Any], np.ndarray] | float:
+    """The batches with the rows that are kept and their numbers, or the share of the rows that will fit into the memory."""
+    draw, batches, numbers, held, seen = np.random.RandomState(seed), [], [], 0, 0
+    for piece in pieces:
+        some = np.arange(piece.num_rows)
+        if rows is not None:
+            some = some[: rows - seen]
+        elif share < 1:
+            some = np.flatnonzero(draw.random_sample(piece.num_rows) < share)
+        batches.append(piece if len(some) == piece.num_rows else piece.take(some))
+        numbers.append(seen + 1 + some)
+        seen += piece.num_rows
+        held += batches[-1].nbytes + some.nbytes
+        if rows is not None and seen >= rows:
+            break
+        if rows is None and held > memory:
+            return share * min(0.8, 0.9 * seen / max(total, 1) * memory / held)
+    return batches, np.concatenate([*numbers, np.zeros(0, np.int64)])

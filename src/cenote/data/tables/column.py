@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -14,6 +15,9 @@ from ...core.errors import unknown
 __all__ = ["Column", "Table"]
 
 MISSING = frozenset(("", "NA", "N/A", "n/a", "na", "NaN", "nan", "NAN", "null", "NULL", "Null", "None", "<NA>", "#N/A"))
+
+MEMORY = 192 << 20  # bytes of a table that are kept, unless more is allowed
+LEVEL = 130  # bytes for each different text beside the text itself: its places in a list and a dict
 
 
 @dataclass
@@ -89,16 +93,37 @@ class Column:
         real = [v for v in plain if v is not None]
         if real and all(isinstance(v, (int, float, np.number)) and not isinstance(v, bool) for v in real):
             return cls(numbers=np.array([np.nan if v is None else float(v) for v in plain]))
-        return encode([None if v is None else v.strip() if isinstance(v, str) else _text(v) for v in plain])
+        codes = Codes()
+        numbers = codes.of(("" if v is None else v if isinstance(v, str) else _text(v) for v in plain), len(plain))
+        return cls(codes=numbers, levels=codes.levels)
 
 
-def encode(texts: Sequence[str | None], known: dict[str, int] | None = None) -> Column:
-    """Texts as codes; ``known`` goes on with the codes of an earlier piece."""
-    found = {} if known is None else known
-    codes = np.empty(len(texts), np.int32)
-    for i, text in enumerate(texts):
-        codes[i] = -1 if text is None else found.setdefault(text, len(found))
-    return Column(codes=codes, levels=list(found) if known is None else [])
+class Codes(dict):
+    """The number of each text by its cell, -1 for missing ones; a cell that is new gets the next number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.levels: list[str] = []
+        self.bytes = 0
+
+    def __missing__(self, cell: str) -> int:
+        text = cell.strip()
+        if text in MISSING:
+            code = -1
+        elif text in self:  # with other spaces around it
+            code = self[text]
+        else:
+            code = self[text] = len(self.levels)
+            self.levels.append(text)
+            self.bytes += LEVEL + sys.getsizeof(text)
+        if text != cell:
+            self[cell] = code
+            self.bytes += LEVEL + sys.getsizeof(cell)
+        return code
+
+    def of(self, cells: Iterable[str], count: int) -> np.ndarray:
+        """The numbers of many cells."""
+        return np.fromiter(map(self.__getitem__, cells), np.int32, count)
 
 
 def missing_value(value: Any) -> bool:
@@ -152,7 +177,7 @@ class Table:
 
     def __getitem__(self, name: str) -> Column:
         if name not in self.columns:
-            raise unknown(f"column{f' of {self.file}' if self.file else ''}", name, self.columns)
+            raise unknown(f"column{f' of {self.file}' if self.file else ''}", str(name), self.columns)
         return self.columns[name]
 
     def take_rows(self, rows: Any) -> Table:

@@ -176,7 +176,7 @@ def kinds(table: Table, given: Mapping[str, str] | None = None, target: str | li
     for name, wish in given.items():
         table[name]  # raises for an unknown name
         if str(wish).split(" ", 1)[0] not in TYPES:
-            raise unknown(f"type of column {name!r}", wish, TYPES)
+            raise unknown(f"type of column {str(name)!r}", str(wish), TYPES)
     found = {}
     for name, column in table.columns.items():
         found[name] = _wished(name, column, given[name]) if name in given else infer(column, name)

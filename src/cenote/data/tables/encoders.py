@@ -128,7 +128,7 @@ def number_values(column: Column, way: str) -> np.ndarray:
     if column.numbers is not None:
         return column.numbers
     values, _ = parse_numbers(column.levels, way or "|1234.5|")
-    return np.array([*values, np.nan])[column.codes]
+    return np.append(values, np.nan)[column.codes]
 
 
 class Category(Encoder):
@@ -274,7 +274,7 @@ def time_values(column: Column, way: str) -> np.ndarray:
     """A column's times, NaT where there are none."""
     column = column.as_levels()
     values, _ = parse_dates(column.levels, way)
-    return np.array([*values, np.datetime64("NaT")], "datetime64[s]")[column.codes]
+    return np.append(values, np.datetime64("NaT", "s"))[column.codes]
 
 
 def calendar(times: np.ndarray, part: str) -> np.ndarray:
@@ -290,7 +290,7 @@ def calendar(times: np.ndarray, part: str) -> np.ndarray:
     if part == "month":
         turn = (months.astype(np.int64) % 12) / 12
     elif part == "day":
-        length = ((months + 1).astype("datetime64[D]") - months.astype("datetime64[D]")).astype(np.float64)
+        length = ((months + np.timedelta64(1, "M")).astype("datetime64[D]") - months.astype("datetime64[D]")).astype(np.float64)
         turn = (days - months.astype("datetime64[D]")).astype(np.float64) / length
     elif part == "weekday":
         turn = ((days.astype(np.int64) + 3) % 7) / 7

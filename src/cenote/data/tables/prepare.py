@@ -68,11 +68,10 @@ class TablePreparation(Preparation):
 
     def __call__(self, inputs: Any) -> Any:
         table = self.raw(inputs)
-        x = [e(table.columns[e.name]) for e in self.encoders if not e.codes]
-        numbers = np.concatenate(x, axis=1).astype(np.float32) if x else np.zeros((len(table), 0), np.float32)
+        numbers = _side_by_side(table, [e for e in self.encoders if not e.codes], np.float32)
         if not self.sizes():
             return numbers
-        codes = np.concatenate([e(table.columns[e.name]) for e in self.encoders if e.codes], axis=1).astype(np.int32)
+        codes = _side_by_side(table, [e for e in self.encoders if e.codes], np.int32)
         return {"numbers": numbers, "categories": codes} if numbers.shape[1] else {"categories": codes}
 
     def sizes(self) -> list[int]:
@@ -148,6 +147,15 @@ class TablePreparation(Preparation):
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise ValueError(f"the saved preparation of a table makes no sense: {error!r}") from error
         return cls(encoders, dropped)
+
+
+def _side_by_side(table: Table, encoders: list[Encoder], dtype: Any) -> np.ndarray:
+    """What several encoders make of their columns, in one array; only one column at a time is held twice."""
+    ends = np.cumsum([0, *(len(e.names()) for e in encoders)]).tolist()
+    x = np.empty((len(table), ends[-1]), dtype)
+    for encoder, begin, end in zip(encoders, ends, ends[1:], strict=False):
+        x[:, begin:end] = encoder(table.columns[encoder.name])
+    return x
 
 
 def _checked(kind: type[Encoder], values: dict[str, Any]) -> Encoder:

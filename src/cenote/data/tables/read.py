@@ -13,8 +13,8 @@ from ...core.errors import unknown
 from ...files import BadFile
 from ..examples import Examples, Finding
 from . import columns as types_of
-from .arrow import LARGE
-from .column import Column, Table
+from .arrow import LARGE, of_words, read_parquet, sampled
+from .column import MEMORY, Column, Table
 from .csv import read_csv
 
 __all__ = ["glance", "looks_like_table", "read", "read_table"]
@@ -38,8 +38,7 @@ def _is_frame(source: Any) -> bool:
 
 def glance(source: Any, **options: Any) -> Table:
     """A table, or the beginning of it where it is a large file of rows: enough to tell what it is."""
-    rows = isinstance(source, (str, os.PathLike)) and not str(source).lower().endswith((".parquet", ".pq"))
-    if rows and Path(source).is_file() and Path(source).stat().st_size > LARGE:
+    if isinstance(source, (str, os.PathLike)) and Path(source).is_file() and Path(source).stat().st_size > LARGE:
         options = {**options, "rows": GLANCE}
     return read_table(source, **options)[0]
 
@@ -59,7 +58,7 @@ def read_table(source: Any, **options: Any) -> tuple[Table, list[Finding]]:
         path = Path(source)
         suffix = path.name.lower().removesuffix(".gz").rpartition(".")[2]
         if suffix in ("parquet", "pq"):
-            return _parquet(path), []
+            return _parquet(path, **{k: v for k, v in options.items() if k in ("rows", "memory", "seed", "show")})
         if suffix in ("xls", "xlsx", "ods", "json", "jsonl", "feather", "arrow", "db", "sqlite", "sas7bdat", "dta", "sav"):
             raise BadFile(
                 f"{path} is no CSV, TSV or Parquet file: save it as one of those, or read it with pandas and give the frame"
@@ -118,6 +117,8 @@ def _of_series(series: Any) -> Column:
     if hasattr(series, "isna") and kind.startswith(("int", "uint", "float")):  # pandas; nullable ones have <NA>
         return Column.of(series.to_numpy(np.float64, na_value=np.nan))
     if hasattr(series, "to_pylist"):  # Arrow
+        if (words := of_words(series)) is not None:
+            return words
         if any(word in kind for word in ("int", "float", "double", "halffloat")) and "list" not in kind:
             try:
                 return Column.of(np.asarray(series.to_numpy(), np.float64))
@@ -129,20 +130,13 @@ def _of_series(series: Any) -> Column:
     return Column.of(series.to_list() if hasattr(series, "to_list") else list(series))
 
 
-def _parquet(path: Path) -> Table:
-    if not path.exists():
-        raise FileNotFoundError(f"there is no file {path}")
-    try:
-        import pyarrow as arrow
-        import pyarrow.parquet as parquet
-    except ImportError as error:
-        raise ImportError('reading Parquet needs pyarrow: pip install "cenote[tabular]"') from error
-    try:
-        table = _of_frame(parquet.read_table(path))
-    except (arrow.ArrowInvalid, OSError) as error:
-        raise BadFile(f"{path} is no Parquet file, or damaged: {error}") from error
-    table.file = path.name
-    return table
+def _parquet(
+    path: Path, rows: int | None = None, memory: int = MEMORY, seed: int = 0, show: bool | None = None
+) -> tuple[Table, list[Finding]]:
+    found, numbers, total = read_parquet(path, rows, memory, seed, show)
+    table = _of_frame(found)
+    table.file, table.lines = path.name, numbers
+    return table, [sampled(len(table), total, memory, path)] if len(table) < total and rows is None else []
 
 
 def read(
@@ -214,18 +208,19 @@ def target_names(table: Table, target: Any) -> list[str]:
             f"which column of {table.file or 'the table'} is to be predicted? Give target=, one of: {', '.join(names[:60])}"
             + (", ..." if len(names) > 60 else "")
         )
-    several = [target] if isinstance(target, (str, int)) else list(target)
+    several = [target] if isinstance(target, (str, int, np.integer)) else list(target)
     if not several:
         raise ValueError("target is an empty list: name at least one column")
     chosen = []
     for each in several:
-        if isinstance(each, int) and not isinstance(each, bool):
+        if isinstance(each, (int, np.integer)) and not isinstance(each, bool):
             if not -len(names) <= each < len(names):
                 raise ValueError(f"target={each}, but {table.file or 'the table'} has {len(names)} columns")
             each = names[each]
-        if each not in table:
-            raise unknown(f"target column of {table.file or 'the table'}", each, names)
-        chosen.append(str(each))
+        if (name := str(each)) not in table:
+            raise unknown(f"target column of {table.file or 'the table'}", name, names)
+        if name not in chosen:
+            chosen.append(name)
     return chosen
 
 
@@ -246,10 +241,11 @@ def _targets(
     columns = []
     for name in names:
         if kind == "classes":
-            strays, column = table[name].strays, table[name]
-            if strays:
-                _refuse(table, name, strays, "a class that is a number")
-            columns.append(column.texts())
+            if strays := table[name].strays:
+                cure = f"or, if its words are classes too, say types={{{name!r}: 'category'}}"
+                _refuse(table, name, strays, "a class that is a number", cure)
+            words = table[name].as_levels()
+            columns.append(np.array([*words.levels, ""], str)[words.codes])
         else:
             columns.append(_quantity(table, name, found_types[name]))
             gone |= np.isnan(columns[-1])
@@ -262,8 +258,6 @@ def _targets(
         text = f"{count} row{'s have' if count > 1 else ' has'} no value of the target {names[0]!r}, such as {first}: left out"
         found.append(Finding(text, "warning", names[0]))
     values = columns[0] if len(columns) == 1 else np.stack(columns, axis=1)
-    if kind == "classes":
-        values = np.where(gone, "", values).astype(str)
     return values, {"names": names, "kind": kind, "why": why}, keep
 
 
@@ -273,21 +267,32 @@ def _quantity(table: Table, name: str, kind: types_of.Kind) -> np.ndarray:
         if column.strays:
             _refuse(table, name, column.strays, "a number")
         return column.numbers
-    values, way = types_of.parse_numbers(column.levels, kind.way if kind.type == "number" else "")
-    bad = np.isnan(values) & (column.counts() > 0) if len(values) else np.zeros(0, bool)
-    if bad.any() or not way:
-        i = int(np.flatnonzero(bad)[0]) if bad.any() else 0
-        first = int(np.flatnonzero(column.codes == i)[0])
-        _refuse(table, name, {column.levels[i]: (int(column.counts()[i]), first)}, "a number")
-    return np.array([*values, np.nan])[column.codes]
+    values, _ = types_of.parse_numbers(column.levels, kind.way if kind.type == "number" else "")
+    counts = column.counts()
+    bad = np.isnan(values) & (counts > 0)
+    if bad.sum() > max(1, (counts > 0).sum() / 2):
+        words = [level for i in np.argsort(-counts, kind="stable") if not _number(level := column.levels[i])][:3]
+        what = "dates" if kind.type == "date" else "words"
+        raise ValueError(
+            f"the target column {name!r} holds {what}, such as {', '.join(map(repr, words or column.levels[:3]))}, and a "
+            f"regression foresees numbers: name a classification task, or another target"
+        )
+    if bad.any():
+        i = int(np.flatnonzero(bad)[0])
+        _refuse(table, name, {column.levels[i]: (int(counts[i]), int(np.flatnonzero(column.codes == i)[0]))}, "a number")
+    return np.append(values, np.nan)[column.codes]
 
 
-def _refuse(table: Table, name: str, strays: dict[str, tuple[int, int]], what: str) -> None:
+def _number(text: str) -> bool:
+    return bool(np.isfinite(types_of.parse_numbers([text], "|1234.5|")[0][0]))
+
+
+def _refuse(table: Table, name: str, strays: dict[str, tuple[int, int]], what: str, cure: str = "") -> None:
     text, (count, row) = next(iter(strays.items()))
-    more = f" ({count} such cells)" if count > 1 else ""
+    more = f" ({count:,} such cells)" if count > 1 else ""
     raise ValueError(
         f"the target column {name!r} holds {text!r} in {table.place(row)}{more}; expected {what}: mend the cell or empty it, "
-        f"then the row is left out; or, if the column holds classes, say types={{{name!r}: 'category'}}"
+        f"then the row is left out" + (f"; {cure}" if cure else "")
     )
 
 
@@ -305,7 +310,7 @@ def times_of(table: Table, name: str) -> np.ndarray:
             raise ValueError(
                 f"column {name!r} holds no dates that are known, such as {levels.levels[:1]!r}: expected 2020-12-31, say"
             )
-        values = np.array([*dates, np.datetime64("NaT")], "datetime64[s]")[levels.codes]
+        values = np.append(dates, np.datetime64("NaT", "s"))[levels.codes]
         bad = np.isnat(values)
     if bad.any():
         row = int(np.flatnonzero(bad)[0])

@@ -34,14 +34,20 @@ def read_pairs(
     ``target`` name them); or a folder of files such as train.en, train.de, test.en, test.de, with ``direction="de-en"`` for
     what is translated into what. ``groups`` keeps the translations of one sentence in one part.
 
-    Raises: BadFile for files of different lengths, with both counts, and as `read_classes`.
+    Raises: BadFile for files of different lengths, with both counts, and as `read_classes`; ValueError for a direction of what
+    is no folder.
     """
     found: list[Finding] = []
     parts: np.ndarray | None = None
+    folder = Path(source) if isinstance(source, (str, os.PathLike)) and Path(source).is_dir() else None
+    if direction is not None and folder is None:
+        raise ValueError(
+            f"direction={direction!r} is for a folder with files of two languages: turn the two sides round instead"
+        )
     if isinstance(source, (tuple, list)) and len(source) == 2:
         ours, theirs, names = _parallel(source[0], source[1], encoding, show)
-    elif isinstance(source, (str, os.PathLike)) and Path(source).is_dir():
-        ours, theirs, names, parts = _parallel_folder(Path(source), direction, encoding, show, found)
+    elif folder is not None:
+        ours, theirs, names, parts = _parallel_folder(folder, direction, encoding, show, found)
     else:
         ours, theirs, names = _pair_table(source, text, target, encoding, show, found)
     ours, theirs, names, parts = without_empty(ours, theirs, names, parts, found, what="translation")
@@ -119,7 +125,7 @@ def _pair_table(
     source: Any, text: Any, target: Any, encoding: str, show: bool | None, found: list[Finding]
 ) -> tuple[list, list, list]:
     if isinstance(source, (str, os.PathLike)) and not table_suffix(source) and text is None and target is None:
-        ours, theirs, names = [], [], []
+        ours, theirs, names, wider = [], [], [], 0
         for number, line in enumerate(lines(source, encoding, show=show), 1):
             cells = line.split("\t")
             if len(cells) < 2 and line.strip():
@@ -131,9 +137,10 @@ def _pair_table(
                 ours.append(cells[0])
                 theirs.append(cells[1])
                 names.append(f"{Path(source).name}:{number}")
-                extra = len(cells) > 2
-        if ours and extra:
-            found.append(Finding("each line has more than two cells: the first two are the pair, the others are not used"))
+                wider += len(cells) > 2
+        if wider:
+            count = "each line has" if wider == len(ours) else f"{wider:,} lines have"
+            found.append(Finding(f"{count} more than two cells: the first two are the pair, the others are not used"))
         return ours, theirs, names
     table, noticed = open_table(source, encoding, show)
     found += noticed

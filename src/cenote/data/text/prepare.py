@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -15,12 +17,13 @@ from ..preparation import Preparation
 from . import tokenize
 from .lines import Texts, lines, table_suffix
 from .ngrams import BUCKETS, counted, grams
-from .tokenize import END, PAD, Tokenizer, folded, ideographic_share, word_spans
+from .tokenize import END, IDEOGRAPHS, PAD, Tokenizer, folded, ideographic_share, word_spans
 
 __all__ = ["CorpusPreparation", "PairPreparation", "TextPreparation"]
 
 ALWAYS = 1  # the number of the feature that every text has: what a model answers by itself
 _FIRST = 2  # the number of the first n-gram; 0 is padding
+MANY = 2000  # texts; of fewer every n-gram counts, also if only one text has it
 _BUDGET = 1 << 28  # bytes that bags of the training part may take
 
 
@@ -29,9 +32,11 @@ class TextPreparation(Preparation):
 
     ``form="ngrams"``: ``{"numbers", "weights"}``, both (text, n-gram): runs of 1 to ``words`` words (or ideographs), and of
     ``letters`` letters within words. Number 0 is padding, 1 is in every text. The weight of n-gram j is
-    ``(1 + log count) idf_j r_j``, scaled to length 1 over each text, with ``idf_j = 1 + log((1 + texts) / (1 + texts of j))``.
-    r_j is the largest of the classes' ``|log (share of j in the class / share of j in the others)|``: what a naive Bayes model
-    knows of it. Only n-grams in ``minimum`` texts or more count, and at most ``most`` of them.
+    ``(1 + log count) idf_j sqrt(r_j)``, scaled to length 1 over each text, with
+    ``idf_j = 1 + log((1 + texts) / (1 + texts of j))``. r_j is the largest of the classes'
+    ``|log (share of j in the class / share of j in the others)|``: what a naive Bayes model knows of it; its root, since few
+    texts tell it badly. Only n-grams in ``minimum`` texts or more count (2; of fewer than 2,000 texts all do), and at most
+    ``most`` of them.
 
     ``form="tokens"``: numbers of a tokenizer, (text, token), zeros behind; longer texts are cut.
 
@@ -78,7 +83,7 @@ class TextPreparation(Preparation):
         *,
         words: int | None = None,
         letters: Sequence[int] = (0, 0),
-        minimum: int = 2,
+        minimum: int | None = None,
         most: int = 1 << 18,
         show: bool | None = None,
     ) -> Self:
@@ -92,6 +97,7 @@ class TextPreparation(Preparation):
         for first, rows, buckets, counts in counted(texts, words, letters, what="counting n-grams", show=show):
             frequency += np.bincount(buckets, minlength=BUCKETS)
             found.append((first + rows.astype(np.int32), buckets.astype(np.int32), counts.astype(np.float32)))
+        minimum = minimum or (1 if len(texts) < MANY else 2)
         minimum = minimum if (frequency >= minimum).sum() > 1 else 1
         kept = np.flatnonzero(frequency >= minimum)
         if len(kept) > most:
@@ -112,7 +118,7 @@ class TextPreparation(Preparation):
             for group, members in enumerate(of_text):
                 inside = members[rows]
                 by_class[group] += np.bincount(places[inside], share_of[inside], minlength=len(kept)).astype(np.float32)
-        ratio = _ratios(by_class) if groups > 1 else np.ones(len(kept))
+        ratio = np.sqrt(_ratios(by_class)) if groups > 1 else np.ones(len(kept))
         counts_of = np.concatenate(sizes)
         width = int(np.quantile(counts_of, 0.995)) + 1
         width = int(np.clip(-(-width // 8) * 8, 8, max(64, _BUDGET // (8 * len(texts)) // 8 * 8)))
@@ -134,7 +140,6 @@ class TextPreparation(Preparation):
         length: int | None = None,
         minimum: int = 2,
         show: bool | None = None,
-        **ignored: Any,
     ) -> Self:
         made = tokenize.learn(examples.inputs, tokenizer or "words", size=size, minimum=minimum, lower=True, show=show)
         counts = np.array([len(r) for r in made.encode_all(examples.inputs, show=show)])
@@ -296,7 +301,7 @@ class PairPreparation(Preparation):
     >>> examples = Examples("text", ["one cat", "two cats"], ["eine Katze", "zwei Katzen"])
     >>> pairs = PairPreparation.fit(examples, tokenizer="words")
     >>> pairs(["two cats"]).tolist(), pairs.decode(pairs.targets(["zwei Katzen"])[0])
-    ([[10, 7, 3, 0]], 'zwei Katzen')
+    ([[10, 7, 3]], 'zwei Katzen')
     """
 
     kind = "text"
@@ -317,24 +322,26 @@ class PairPreparation(Preparation):
         joint: bool | None = None,
         longest: int | None = None,
         show: bool | None = None,
-        **ignored: Any,
     ) -> Self:
-        """Learn from the training part: ``size`` tokens (by default one for 80 words of the corpus, 1,000 to 8,000)."""
+        """Learn from the training part.
+
+        ``size`` tokens, by default one for 120 words of the corpus, 1,000 to 8,000: a product with all of them is most of what
+        a small model computes. Ideographs that occur twice or more have a token each beside that. A pair longer than
+        ``longest`` tokens (by default than 99.5% of them) is cut.
+        """
         sides = [list(examples.inputs), list(examples.targets)]
         kind = tokenizer or "auto"
         shares = [ideographic_share(side[:2000]) for side in sides]
         joint = (abs(shares[0] - shares[1]) < 0.3) if joint is None else joint
+        learned = [sides[0] + sides[1]] if joint else sides
         words = sum(map(len, sides[0])) // 5
-        size = size or int(np.clip(words // 80, 1000, 8000))
-        if joint:
-            one = tokenize.learn(sides[0] + sides[1], kind, size=size, show=show)
-            made = [one, one]
-        else:
-            made = [tokenize.learn(side, kind, size=size, show=show) for side in sides]
+        sizes = [size or int(np.clip(words // 120, 1000, 8000)) + _ideographs(texts) for texts in learned]
+        made = [tokenize.learn(texts, kind, size=n, show=show) for texts, n in zip(learned, sizes, strict=True)]
+        made = made * 2 if joint else made
         counts = [[len(r) + 1 for r in t.encode_all(side, show=show)] for t, side in zip(made, sides, strict=True)]
         both = np.maximum(*map(np.array, counts))
         top = longest or int(min(np.quantile(both, 0.995), 128))
-        lengths = sorted({int(-(-n // 4) * 4) for n in (*np.quantile(np.minimum(both, top), (0.5, 0.85)), top)})
+        lengths = batch_lengths(np.minimum(both, top), int(np.clip(len(both) // 2000, 1, 4)))
         self = cls(made[0], made[1], lengths, joint)
         if (longer := int((both > self.length).sum())) > 0:
             text = f"{longer:,} pairs of the training part have more than {self.length} tokens: they are cut there"
@@ -388,6 +395,39 @@ class PairPreparation(Preparation):
         return [f"{sides} ({self.source.kind}), up to {self.length} a sentence, in batches of {len(self.lengths)} lengths"]
 
 
+def _ideographs(texts: Sequence[str]) -> int:
+    """How many ideographs occur twice or more."""
+    pattern, counts = re.compile(f"[{IDEOGRAPHS}]"), Counter()
+    for text in texts:
+        counts.update(pattern.findall(text))
+    return sum(n > 1 for n in counts.values())
+
+
+def batch_lengths(sizes: np.ndarray, most: int) -> list[int]:
+    """Up to ``most`` lengths that sequences of these sizes are filled up to, each to the next, with the least filling in all.
+
+    A length that would not save a twentieth of the places is left out, as each is compiled by itself.
+
+    >>> batch_lengths(np.array([3, 3, 3, 4, 9]), 2), batch_lengths(np.array([20, 20, 19]), 2)
+    ([4, 9], [20])
+    """
+    top = int(sizes.max())
+    known = np.cumsum(np.bincount(sizes, minlength=top + 1))  # how many are so long or shorter
+    ends = np.arange(top + 1)
+    # places[b]: filled by the sequences up to b. A further length behind a leaves the rest to b, in each of the best ways.
+    places, chosen = ends * known, [[b] for b in ends.tolist()]
+    for _ in range(most - 1):
+        ways = places[:, None] + ends * (known - known[:, None])
+        ways[(ends[:, None] >= ends) | (ends[:, None] == 0)] = np.iinfo(np.int64).max
+        last, before = ways.argmin(0), places[top]
+        better = ways[last, ends] < places
+        places = np.where(better, ways[last, ends], places)
+        if places[top] > 0.95 * before:
+            break
+        chosen = [[*chosen[a], b] if more else chosen[b] for b, (a, more) in enumerate(zip(last, better, strict=True))]
+    return chosen[top]
+
+
 class CorpusPreparation(Preparation):
     """A corpus as windows of tokens, each with the tokens that follow: (window, token), twice.
 
@@ -413,7 +453,6 @@ class CorpusPreparation(Preparation):
         size: int | None = None,
         window: int = 128,
         show: bool | None = None,
-        **ignored: Any,
     ) -> Self:
         """Learn the tokens of the training part."""
         kind = tokenizer or "characters"

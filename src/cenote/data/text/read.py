@@ -265,7 +265,7 @@ def read_corpus(source: Any, *, encoding: str = "utf-8", block: int | None = Non
     documents: list[tuple[str, str]] = []
     if isinstance(source, os.PathLike) or (isinstance(source, str) and "\n" not in source):
         path = Path(source)
-        files = sorted(path.rglob("*.txt")) if path.is_dir() else [path]
+        files = sorted(p for p in path.rglob("*.txt*") if plain_name(p).endswith(".txt")) if path.is_dir() else [path]
         if not files:
             raise BadFile(f"{path} holds no .txt files: expected texts to learn from")
         for file in track(files, "reading texts", show=show):

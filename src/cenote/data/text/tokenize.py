@@ -302,7 +302,7 @@ def _learn_pairs(texts: Sequence[str], size: int, minimum: int, lower: bool, sho
         vocab_size=size,
         min_frequency=max(2, minimum),
         special_tokens=list(SPECIALS),
-        limit_alphabet=max(len(SPECIALS) + 1, size // 2),
+        limit_alphabet=max(len(SPECIALS) + 1, size * 3 // 4),
         show_progress=sys.stderr.isatty() if show is None else bool(show),
     )
     inner.train_from_iterator(texts, trainer, length=len(texts))
