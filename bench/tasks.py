@@ -405,7 +405,7 @@ def table(records: list[dict[str, Any]], names: list[str], all_rows: bool) -> st
         [
             "# The default of every task on real data",
             "",
-            f"{date.today().isoformat()}, {workers.machine()}, {_versions()}; mean ± standard error over {seeds} seeds.",
+            f"{date.today().isoformat()}, {workers.machine()}, {_versions()}; mean ± standard error, {seeds} seeds.",
             "",
             *out,
             "",

@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from cenote.core.configurable import Configurable, family, resolve
-from cenote.core.notes import annotate, graph_function
+from cenote.core.notes import annotate, annotation, graph_function
+from cenote.kernels import activation
 
 
 def _float(x: Any) -> jax.Array:
@@ -44,6 +45,8 @@ def relu(x: Any, negative_slope: float = 0.0, max_value: float | None = None, th
     [0.0, 1.0, 6.0]
     """
     x = _float(x)
+    if (negative_slope, max_value, threshold) == (0.0, None, 0.0) and (rectified := annotation(x, "rectified")) is not None:
+        return rectified()  # by the normalisation that x comes from, in its own pass
     if threshold == 0.0:
         y = jax.nn.relu(x) if negative_slope == 0.0 else jnp.where(x > 0, x, negative_slope * x)
     else:
@@ -82,7 +85,7 @@ def selu(x: Any) -> jax.Array:
 @graph_function
 def gelu(x: Any, approximate: bool = False) -> jax.Array:
     """``x P(X <= x)`` for a standard normal X; ``approximate`` takes the tanh form. Source: arXiv:1606.08415."""
-    return jax.nn.gelu(_float(x), approximate=approximate)
+    return activation.gelu(_float(x), approximate)
 
 
 @graph_function

@@ -7,13 +7,14 @@ one product, and no key is repeated in memory.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import partial, reduce
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from . import native
 from .random import bits, thin
 
 MASKED = -1e9  # the logit where attention is not allowed; a row without any allowed place attends evenly, as in Keras
@@ -138,25 +139,58 @@ def attend(
         words = bits(seed, (_count(queries), _count(keys), 2)) if drops else None
         return _attend_blocks(float(rate), scale, query, key, value, _allowed(mask), words)
     words = jax.random.key_data(seed) if drops else None  # pyright: ignore[reportArgumentType]
-    return _attend(float(rate), scale, query, key, value, _allowed(mask), words)
+    allowed = _allowed(mask)
+    return _attend(float(rate), scale, _in_cpp(query, key, value, allowed), query, key, value, allowed, words)
 
 
 # -- weights that are kept -------------------------------------------------------------------------------------------------
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _attend(rate: float, scale: float, query: Any, key: Any, value: Any, allowed: Allowed, words: Any) -> jax.Array:
-    return _forward(rate, scale, query, key, value, allowed, words)[0]
+def _in_cpp(query: Any, key: Any, value: Any, allowed: Allowed) -> bool:
+    """Whether C++ knows this attention: as many heads of keys as of queries, causal from the start, keys hidden for all."""
+    hides = all(part.shape[1:] == (1, 1, key.shape[2]) and part.shape[0] == key.shape[0] for part in allowed.parts)
+    starts = not allowed.causal or (isinstance(allowed.first, int) and allowed.first == 0)
+    usual = hides and starts and not allowed.window and query.shape[1] == key.shape[1] and min(query.shape[2], key.shape[2]) > 1
+    return usual and native.fits(query, key, value)
 
 
-def _forward(rate: float, scale: float, query: Any, key: Any, value: Any, allowed: Allowed, words: Any) -> tuple:
+# What is called without a derivative (prediction, explanations) is the plain formulation; derivatives use C++.
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
+def _attend(rate: float, scale: float, fast: bool, query: Any, key: Any, value: Any, allowed: Allowed, words: Any) -> jax.Array:
+    return _weighted(rate, scale, query, key, value, allowed, words)[0]
+
+
+def _weighted(rate: float, scale: float, query: Any, key: Any, value: Any, allowed: Allowed, words: Any) -> tuple:
     weights = scores(query, key, allowed, scale=scale)
-    y = mix(_drop(rate, weights, words), value)
+    return mix(_drop(rate, weights, words), value), weights
+
+
+def _forward(rate: float, scale: float, fast: bool, query: Any, key: Any, value: Any, allowed: Allowed, words: Any) -> tuple:
+    if fast:
+        causal, shown, drawn = allowed.causal, _shown(allowed), _drawn(words)
+        call = partial(native.attention_forward, scale=scale, rate=rate, causal=causal)
+        turned = (x.swapaxes(1, 2) for x in (query, key, value))  # as projections left them: XLA moves nothing
+        y, weights = native.standing_for(partial(_plain_forward, rate, scale, causal), call)(*turned, shown, drawn)
+        y = y.swapaxes(1, 2)
+    else:
+        y, weights = _weighted(rate, scale, query, key, value, allowed, words)
     return y, (query, key, value, allowed, words, weights, y)
 
 
-def _backward(rate: float, scale: float, saved: tuple, dy: jax.Array) -> tuple:
+def _backward(rate: float, scale: float, fast: bool, saved: tuple, dy: jax.Array) -> tuple:
     query, key, value, allowed, words, weights, y = saved
+    if not fast:
+        return (*_slopes(rate, scale, dy, query, key, value, allowed, words, weights, y), None, None)
+    causal, shown, drawn = allowed.causal, _shown(allowed), _drawn(words)
+    call = partial(native.attention_backward, scale=scale, rate=rate, causal=causal)
+    turned = (x.swapaxes(1, 2) for x in (dy, query, key, value))
+    slopes = native.standing_for(partial(_plain_backward, rate, scale, causal), call)(*turned, shown, drawn, weights)
+    return (*(x.swapaxes(1, 2) for x in slopes), None, None)
+
+
+def _slopes(
+    rate: float, scale: float, dy: Any, query: Any, key: Any, value: Any, allowed: Allowed, words: Any, weights: Any, y: Any
+) -> tuple:
     heads, exact = key.shape[1], _exact(query.dtype)
     dvalue = _gather(_drop(rate, weights, words), dy, heads)
     dweights = _drop(rate, mix(dy, value.swapaxes(-1, -2)), words).astype(exact)
@@ -167,10 +201,42 @@ def _backward(rate: float, scale: float, saved: tuple, dy: jax.Array) -> tuple:
     if mask is not None:
         dlogits = jnp.where(mask, dlogits, 0)  # matters where nothing is allowed: those weights are even, not zero
     dlogits = dlogits.astype(query.dtype)
-    return mix(dlogits, key) * scale, _gather(dlogits, query * scale, heads), dvalue, None, None
+    return mix(dlogits, key) * scale, _gather(dlogits, query * scale, heads), dvalue
 
 
 _attend.defvjp(_forward, _backward)
+
+
+def _shown(allowed: Allowed) -> jax.Array:
+    """The keys that may be seen, (batch, key); empty for all."""
+    if not allowed.parts:
+        return jnp.zeros((0, 0), jnp.float32)
+    return reduce(jnp.logical_and, (part[:, 0, 0] for part in allowed.parts)).astype(jnp.float32)
+
+
+def _drawn(words: Any) -> jax.Array:
+    return jnp.zeros(0, jnp.uint32) if words is None else words.reshape(-1)
+
+
+def _as_before(causal: bool, shown: Any, drawn: Any) -> tuple[Allowed, Any]:
+    """The inverse of `_shown` and `_drawn`."""
+    return Allowed((shown[:, None, None] > 0,) if shown.size else (), 0, causal), drawn if drawn.size else None
+
+
+def _plain_forward(rate: float, scale: float, causal: bool, q: Any, k: Any, v: Any, shown: Any, drawn: Any) -> tuple:
+    q, k, v = (x.swapaxes(1, 2) for x in (q, k, v))
+    allowed, words = _as_before(causal, shown, drawn)
+    y, weights = _weighted(rate, scale, q, k, v, allowed, words)
+    return y.swapaxes(1, 2), weights
+
+
+def _plain_backward(
+    rate: float, scale: float, causal: bool, dy: Any, q: Any, k: Any, v: Any, shown: Any, drawn: Any, weights: Any
+) -> tuple:
+    dy, q, k, v = (x.swapaxes(1, 2) for x in (dy, q, k, v))
+    allowed, words = _as_before(causal, shown, drawn)
+    y = mix(_drop(rate, weights, words), v)
+    return tuple(x.swapaxes(1, 2) for x in _slopes(rate, scale, dy, q, k, v, allowed, words, weights, y))
 
 
 # -- weights block by block ------------------------------------------------------------------------------------------------

@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from . import native
+
 # What Keras adds to the number of unmasked positions, so that a batch without any does not divide by zero.
 NONE_LEFT = 1e-7
 
@@ -92,6 +94,127 @@ def standardize_columns(x: jax.Array, epsilon: float) -> tuple[jax.Array, jax.Ar
     [[[-1.0], [1.0]], [2.0], [1.0]]
     """
     return _standardize(x, _column_means, epsilon, True)
+
+
+# -- with scale and bias, which C++ does in the same pass ------------------------------------------------------------------
+
+
+def normalize_rows(x: jax.Array, scale: Any, bias: Any, epsilon: float, centre: bool = True) -> jax.Array:
+    """Each row with mean 0 and variance 1, times ``scale`` plus ``bias``, (row, feature); either may be None.
+
+    Without ``centre`` the mean is left in: `scale_rows`.
+
+    >>> normalize_rows(jnp.array([[1.0, 3.0]]), jnp.full(2, 2.0), None, 0.0).tolist()
+    [[-2.0, 2.0]]
+    """
+    if x.shape[-1] >= NARROWEST and native.fits(x):
+        return _rows(float(epsilon), centre, x, *_filled(x, scale, bias))
+    return finish((standardize_rows if centre else scale_rows)(x, epsilon), scale, bias)
+
+
+def normalize_columns(
+    x: jax.Array, scale: Any, bias: Any, epsilon: float, rest: Any = None, rectify: bool = False
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Each column with mean 0 and variance 1, times ``scale`` plus ``bias``, and that mean and variance, (row, feature).
+
+    ``rest`` is added, and ``rectify`` puts 0 where the sum is not above it: what follows a BatchNorm in a residual network,
+    in the same pass. Each may be None. Mean and variance carry no gradient: they are for running averages.
+
+    >>> [v.tolist() for v in normalize_columns(jnp.array([[1.0], [3.0]]), None, None, 0.0, rectify=True)]
+    [[[0.0], [1.0]], [2.0], [1.0]]
+    """
+    if x.shape[-1] >= NARROWEST and native.fits(x):
+        return _columns(float(epsilon), rectify, x, *_filled(x, scale, bias), rest)
+    return _plain_columns(epsilon, rectify, x, scale, bias, rest)
+
+
+def finish(y: jax.Array, scale: Any, bias: Any) -> jax.Array:
+    """``y * scale + bias`` as far as there are any."""
+    y = y if scale is None else y * scale
+    return y if bias is None else y + bias
+
+
+NARROWEST = 8  # features of a row from which on C++ is the faster one
+
+
+def _filled(x: jax.Array, scale: Any, bias: Any) -> tuple[jax.Array, jax.Array]:
+    wide = x.shape[-1:]
+    return jnp.ones(wide, x.dtype) if scale is None else scale, jnp.zeros(wide, x.dtype) if bias is None else bias
+
+
+def _plain_columns(epsilon: float, rectify: bool, x: Any, scale: Any, bias: Any, rest: Any = None) -> tuple:
+    y, mean, variance = standardize_columns(x, epsilon)
+    y = finish(y, scale, bias)
+    y = y if rest is None else y + rest
+    return jax.nn.relu(y) if rectify else y, mean, variance
+
+
+# What is called without a derivative (prediction, explanations) is the plain formulation; derivatives use C++.
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _columns(epsilon: float, rectify: bool, x: Any, scale: Any, bias: Any, rest: Any) -> tuple:
+    return _plain_columns(epsilon, rectify, x, scale, bias, rest)
+
+
+def _columns_forward(epsilon: float, rectify: bool, x: Any, scale: Any, bias: Any, rest: Any) -> tuple:
+    def plain(x: Any, scale: Any, bias: Any, rest: Any) -> tuple:
+        return _plain_columns(epsilon, rectify, x, scale, bias, rest if rest.size else None)
+
+    fast = native.standing_for(plain, functools.partial(native.columns_forward, epsilon=epsilon, rectify=rectify))
+    none = jnp.zeros((0, 0), x.dtype)
+    y, mean, variance = fast(x, scale, bias, none if rest is None else rest)
+    return (y, mean, variance), (x, y if rectify else none, mean, variance, scale, rest)
+
+
+def _columns_backward(epsilon: float, rectify: bool, saved: tuple, grads: tuple) -> tuple:
+    x, y, mean, variance, scale, rest = saved
+    adds = rest is not None and rectify
+    plain = functools.partial(_plain_columns_backward, epsilon, adds)
+    fast = native.standing_for(plain, functools.partial(native.columns_backward, epsilon=epsilon, adds=adds))
+    dx, dscale, dbias, drest = fast(grads[0], x, y, mean, variance, scale)
+    return dx, dscale, dbias, drest if adds else None if rest is None else grads[0]
+
+
+def _plain_columns_backward(epsilon: float, adds: bool, dy: Any, x: Any, y: Any, mean: Any, variance: Any, scale: Any) -> tuple:
+    g = jnp.where(y > 0, dy, 0) if y.size else dy
+    # Written out from x, on which mean and variance depend, for derivatives of a higher order.
+    del mean, variance
+    _, back = jax.vjp(lambda x, scale, bias: finish(standardize_columns(x, epsilon)[0], scale, bias), x, scale, scale * 0)
+    return *back(g), g if adds else jnp.zeros((0, 0), x.dtype)
+
+
+_columns.defvjp(_columns_forward, _columns_backward)
+
+
+def _plain_rows(epsilon: float, centre: bool, x: Any, scale: Any, bias: Any) -> jax.Array:
+    return finish((standardize_rows if centre else scale_rows)(x, epsilon), scale, bias)
+
+
+_rows: Any = jax.custom_vjp(_plain_rows, nondiff_argnums=(0, 1))
+
+
+def _rows_forward(epsilon: float, centre: bool, x: Any, scale: Any, bias: Any) -> tuple:
+    def plain(x: Any, scale: Any, bias: Any) -> tuple:
+        mean = x.mean(-1) if centre else jnp.zeros(x.shape[:1], x.dtype)
+        variance = ((x - mean[:, None]) ** 2).mean(-1)
+        return _plain_rows(epsilon, centre, x, scale, bias), mean, lax.rsqrt(variance + epsilon)
+
+    fast = native.standing_for(plain, functools.partial(native.rows_forward, epsilon=epsilon, centre=centre))
+    y, mean, inverse = fast(x, scale, bias)
+    return y, (x, mean, inverse, scale)
+
+
+def _rows_backward(epsilon: float, centre: bool, saved: tuple, dy: jax.Array) -> tuple:
+    def plain(dy: Any, x: Any, mean: Any, inverse: Any, scale: Any) -> tuple:
+        del mean, inverse  # as above
+        return jax.vjp(functools.partial(_plain_rows, epsilon, centre), x, scale, scale * 0)[1](dy)
+
+    return native.standing_for(plain, functools.partial(native.rows_backward, centre=centre))(dy, *saved)
+
+
+_rows.defvjp(_rows_forward, _rows_backward)
+
+
+# -- other normalisations --------------------------------------------------------------------------------------------------
 
 
 def standardize_groups(x: jax.Array, groups: int, epsilon: float) -> jax.Array:

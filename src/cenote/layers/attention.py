@@ -35,8 +35,10 @@ class _Projection(Layer):
         lead, inputs = x.shape[: x.ndim - axes], x.shape[x.ndim - axes :]
         kernel = self.param("kernel", (*inputs, *outputs))
         size = math.prod(inputs)
-        y = (x.reshape(-1, size) @ kernel.reshape(size, -1)).reshape(*lead, *outputs)
-        return y + self.param("bias", outputs, "zeros") if self.use_bias else y
+        y = x.reshape(-1, size) @ kernel.reshape(size, -1)
+        if self.use_bias:  # added to rows: its gradient is a sum over one axis, which XLA is fast with
+            y = y + self.param("bias", outputs, "zeros").reshape(-1)
+        return y.reshape(*lead, *outputs)
 
 
 @dataclass(frozen=True)

@@ -75,6 +75,16 @@ class Add(_Merge):
     [[3.0]]
     """
 
+    def forward(self, inputs: Any) -> jax.Array:
+        y = super().forward(inputs)
+        if len(inputs) == 2:
+            for x, other in (inputs, inputs[::-1]):
+                rectified = annotation(x, "rectified")
+                if rectified is not None and x.shape == other.shape:  # a normalisation that can take the sum into its pass
+                    annotate(y, "rectified", functools.partial(rectified, other))
+                    break
+        return y
+
     def merge(self, arrays: list[jax.Array]) -> jax.Array:
         return functools.reduce(jnp.add, arrays)
 

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from .. import initializers
-from ..core import Module, annotation
+from ..core import Module, annotate, annotation
 from ..core.errors import unknown
 from ..core.module import join
 from ..kernels import normalization as kernels
@@ -124,6 +124,8 @@ class BatchNormalization(_Scaled):
         if not (self.train and self.trainable):
             y = (rows - mean) * jax.lax.rsqrt(var + self.epsilon)
         else:
+            if mask is None and slow is None:
+                return self._in_one_pass(rows, mean, var, moved.shape, axis, x.dtype)
             if mask is None:
                 y, *found = kernels.standardize_columns(rows, self.epsilon)
             else:
@@ -135,6 +137,27 @@ class BatchNormalization(_Scaled):
             else:
                 y = self._renormed(y, mean, slow, *found)
         return jnp.moveaxis(self._finish(y, (size,), x.dtype).reshape(moved.shape), -1, axis)
+
+    def _in_one_pass(self, rows: jax.Array, mean: Any, var: Any, shape: tuple, axis: int, dtype: Any) -> jax.Array:
+        """The usual case; a sum and a rectifier that follow may be done in the same pass, as the note on the output says."""
+        scale = self.param("scale", (shape[-1],), "ones") if self.scale else None
+        bias = self.param("bias", (shape[-1],), "zeros") if self.center else None
+        scale, bias = (None if w is None else w.astype(rows.dtype) for w in (scale, bias))
+
+        def whole(y: jax.Array) -> jax.Array:
+            return jnp.moveaxis(y.reshape(shape).astype(dtype), -1, axis)
+
+        def rectified(rest: Any = None) -> jax.Array:
+            rest = None if rest is None else jnp.moveaxis(rest, axis, -1).reshape(rows.shape).astype(rows.dtype)
+            return whole(kernels.normalize_columns(rows, scale, bias, self.epsilon, rest, rectify=True)[0])
+
+        y, *found = kernels.normalize_columns(rows, scale, bias, self.epsilon)
+        found = jax.lax.stop_gradient(found)
+        self._keep(self.momentum, mean=(mean, found[0]), var=(var, found[1]))
+        y = whole(y)
+        if isinstance(y, jax.core.Tracer):  # what is traced and not used is never computed
+            annotate(y, "rectified", rectified)
+        return y
 
     def _keep(self, momentum: float, **averages: tuple[jax.Array, jax.Array]) -> None:
         for name, (old, new) in averages.items():
@@ -204,10 +227,10 @@ class LayerNormalization(_Scaled):
         self.axis, self.rms_scaling = axes(self, axis), rms_scaling
 
     def forward(self, x: Any) -> jax.Array:
-        def normal(rows: jax.Array) -> jax.Array:
+        def normal(rows: jax.Array, scale: Any, bias: Any) -> jax.Array:
             if self.rms_scaling:
-                return rows * jax.lax.rsqrt(rows.var(-1, keepdims=True) + self.epsilon)
-            return kernels.standardize_rows(rows, self.epsilon)
+                return kernels.finish(rows * jax.lax.rsqrt(rows.var(-1, keepdims=True) + self.epsilon), scale, bias)
+            return kernels.normalize_rows(rows, scale, bias, self.epsilon)
 
         return _by_rows(self, floating(x), normal)
 
@@ -218,8 +241,10 @@ def _by_rows(layer: Any, x: jax.Array, normal: Any) -> jax.Array:
     last = list(range(x.ndim - len(together), x.ndim))
     moved = jnp.moveaxis(x, together, last)
     shape = moved.shape[x.ndim - len(together) :]
-    y = normal(moved.reshape(-1, math.prod(shape)).astype(_exact(x.dtype)))
-    return jnp.moveaxis(layer._finish(y, shape, x.dtype).reshape(moved.shape), last, together)
+    rows = moved.reshape(-1, math.prod(shape)).astype(_exact(x.dtype))
+    scale = layer.param("scale", shape, "ones").reshape(-1).astype(rows.dtype) if layer.scale else None
+    bias = layer.param("bias", shape, "zeros").reshape(-1).astype(rows.dtype) if layer.center else None
+    return jnp.moveaxis(normal(rows, scale, bias).astype(x.dtype).reshape(moved.shape), last, together)
 
 
 class RMSNormalization(_Scaled):
@@ -240,7 +265,9 @@ class RMSNormalization(_Scaled):
         self.axis = axes(self, axis)
 
     def forward(self, x: Any) -> jax.Array:
-        return _by_rows(self, floating(x), lambda rows: kernels.scale_rows(rows, self.epsilon))
+        return _by_rows(
+            self, floating(x), lambda rows, scale, _: kernels.normalize_rows(rows, scale, None, self.epsilon, centre=False)
+        )
 
 
 class UnitNormalization(Layer):

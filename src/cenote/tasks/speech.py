@@ -140,7 +140,7 @@ class SpeechClassification(_Speech, Classification):
             blocks, work = _blocks(frames, bands)
             masks = layers.SpecAugment(2, bands // 5, 2, max(2, frames // 8))
             body = [masks, layers.Reshape((frames, bands, 1)), *blocks, layers.Dropout(0.3), self.head()]
-        epochs, why = epochs_for(count, work, 60 if count < 5000 else 25)
+        epochs, why = epochs_for(count, work, 40 if count < 5000 else 25)
         return Choice(
             Sequential([*front, *body]),
             kind,

@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 from ..data.feed import Resident, Stream
+from ..kernels.native import memory
 from .callbacks import CallbackList, TerminateOnNaN
 from .checkpoint import Checkpoints
 from .epoch import epoch_order, gathered, on_device, padded_order, room, with_room
@@ -70,7 +71,7 @@ def fit(
     run.validation_freq = plan.validation_freq
     if model is not None:
         model.history = run.history  # there after an interruption, too
-    with CallbackList(callbacks, run) as hooks, interrupts(run):
+    with memory.kept(), CallbackList(callbacks, run) as hooks, interrupts(run):
         plan = replace(plan, checkpoints=hooks.checkpoints(plan.checkpoints))  # a BackupAndRestore brings its own
         loop = _Loop(trainer, feed, plan, run, hooks, publish, listen)
         if plan.checkpoints is not None:

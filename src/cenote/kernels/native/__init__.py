@@ -7,6 +7,7 @@ are differentiated, are in `cenote.kernels.convolution` and `cenote.kernels.recu
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -16,14 +17,22 @@ import numpy as np
 from .build import library, status
 
 __all__ = [
+    "attention_backward",
+    "attention_forward",
+    "columns_backward",
+    "columns_forward",
     "convolution",
     "fits",
+    "gelu",
     "gru_backward",
     "gru_forward",
     "library",
     "lstm_backward",
     "lstm_forward",
     "operations",
+    "rows_backward",
+    "rows_forward",
+    "standing_for",
     "status",
 ]
 
@@ -85,6 +94,69 @@ def gru_backward(dhs: Any, dh: Any, hs: Any, h0: Any, kept: Any, recurrent: Any,
     time, batch, units = dhs.shape
     shapes = [(time, batch, 3 * units), dhs.shape, dh.shape]
     return _call("cenote_gru_backward", shapes, dhs, dh, hs, h0, kept, recurrent, _mask(mask))
+
+
+def columns_forward(x: Any, scale: Any, bias: Any, rest: Any, *, epsilon: float, rectify: bool) -> tuple:
+    """``(y, mean, variance)`` of normalised columns; ``rest`` is added, if not empty; ``rectify`` cuts what is below 0."""
+    options = {"epsilon": np.float32(epsilon), "rectify": np.int64(rectify)}
+    return _call("cenote_columns_forward", [x.shape, scale.shape, scale.shape], x, scale, bias, rest, **options)
+
+
+def columns_backward(dy: Any, x: Any, y: Any, mean: Any, variance: Any, scale: Any, *, epsilon: float, adds: bool) -> tuple:
+    """``(dx, dscale, dbias, drest)``; ``y`` is empty where nothing was cut, ``drest`` where it is not asked for by ``adds``."""
+    shapes = [x.shape, scale.shape, scale.shape, x.shape if adds else (0, 0)]
+    return _call("cenote_columns_backward", shapes, dy, x, y, mean, variance, scale, epsilon=np.float32(epsilon))
+
+
+def rows_forward(x: Any, scale: Any, bias: Any, *, epsilon: float, centre: bool) -> tuple:
+    """``(y, mean, 1 / deviation)`` of normalised rows."""
+    shapes = [x.shape, x.shape[:1], x.shape[:1]]
+    return _call("cenote_rows_forward", shapes, x, scale, bias, epsilon=np.float32(epsilon), centre=np.int64(centre))
+
+
+def rows_backward(dy: Any, x: Any, mean: Any, inverse: Any, scale: Any, *, centre: bool) -> tuple:
+    """``(dx, dscale, dbias)``."""
+    shapes = [x.shape, scale.shape, scale.shape]
+    return _call("cenote_rows_backward", shapes, dy, x, mean, inverse, scale, centre=np.int64(centre))
+
+
+def gelu(x: Any, *, approximate: bool) -> tuple[jax.Array, jax.Array]:
+    """GELU and its slope."""
+    y, slope = _call("cenote_gelu", [x.shape, x.shape], x, approximate=np.int64(approximate))
+    return y, slope
+
+
+def attention_forward(q: Any, k: Any, v: Any, shown: Any, words: Any, *, scale: float, rate: float, causal: bool) -> tuple:
+    """``(y, weights)``: arrays (batch, time, head, width), weights (batch, head, query, key); ``shown`` (batch, key) hides keys
+    where it is zero; ``words`` of a random key for dropout. Both may be empty."""
+    weights = (q.shape[0], q.shape[2], q.shape[1], k.shape[1])
+    options = {"scale": np.float32(scale), "rate": np.float32(rate), "causal": np.int64(causal)}
+    return _call("cenote_attention_forward", [(*q.shape[:3], v.shape[3]), weights], q, k, v, shown, words, **options)
+
+
+def attention_backward(
+    dy: Any, q: Any, k: Any, v: Any, shown: Any, words: Any, weights: Any, *, scale: float, rate: float, causal: bool
+) -> tuple:
+    """``(dq, dk, dv)``."""
+    options = {"scale": np.float32(scale), "rate": np.float32(rate), "causal": np.int64(causal)}
+    return _call("cenote_attention_backward", [q.shape, k.shape, v.shape], dy, q, k, v, shown, words, weights, **options)
+
+
+def standing_for(plain: Callable, fast: Callable) -> Callable:
+    """``fast``, from C++, with the derivatives of the plain function that it stands for; under `jax.vmap` the plain one."""
+
+    @jax.custom_batching.custom_vmap
+    def alone(*arrays: Any) -> Any:
+        return fast(*arrays)
+
+    @alone.def_vmap
+    def _(size: int, batched: list, *arrays: Any) -> tuple:
+        found = jax.vmap(plain, [0 if b else None for b in batched], axis_size=size)(*arrays)
+        return found, jax.tree.map(lambda _: True, found)
+
+    function = jax.custom_jvp(lambda *arrays: alone(*arrays))
+    function.defjvp(lambda arrays, tangents: (alone(*arrays), jax.jvp(plain, arrays, tangents)[1]))
+    return function
 
 
 def _mask(mask: Any) -> jax.Array:

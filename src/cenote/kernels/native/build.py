@@ -23,11 +23,13 @@ import jaxlib
 
 from ...core.runtime import cache_home, machine
 
-SOURCES = ("convolution.cc", "recurrence.cc")
+SOURCES = ("convolution.cc", "recurrence.cc", "normalization.cc", "attention.cc")
 HEADERS = ("parallel.h", "product.h", "functions.h")
+BOTH_WAYS = ("lstm", "gru", "columns", "rows", "attention")
 TARGETS = (
     *(f"cenote_convolution_{part}" for part in ("forward", "input", "kernel")),
-    *(f"cenote_{kind}_{way}" for kind in ("lstm", "gru") for way in ("forward", "backward")),
+    *(f"cenote_{kind}_{way}" for kind in BOTH_WAYS for way in ("forward", "backward")),
+    "cenote_gelu",
 )
 FLAGS = ("-std=c++17", "-O3", "-fPIC", "-fvisibility=hidden")
 SECONDS = 180  # that a compiler may take

@@ -171,10 +171,11 @@ ffi::Error Kernel(ffi::ThreadPool pool, ffi::Buffer<ffi::F32> x, ffi::Buffer<ffi
   if (ks[2] != inputs || ks[3] != outputs) return ffi::Error::InvalidArgument("the kernel does not fit the picture");
   // Parts of the batch are summed apart and then added up in order. Their number follows from the shapes alone.
   int64_t parts = std::min<int64_t>(batch, size > (1 << 18) ? 4 : 16);
-  std::vector<float> partial(parts * size, 0.0f);
+  float* partial = scratch(2, parts * size);  // kept between calls: fresh memory costs as much as some layers
   int64_t framed_columns = std::max((columns - 1) * across + ks[1], before + 1), framed_rows = (rows - 1) * down + lines;
   share(pool, parts, [&](int64_t part) {
-    float* sum = partial.data() + part * size;
+    float* sum = partial + part * size;
+    std::memset(sum, 0, size * sizeof(float));
     for (int64_t image = part * batch / parts; image < (part + 1) * batch / parts; ++image) {
       const float* frame = framed(x.typed_data() + image * height * width * inputs, height, width, inputs, above, before, 0,
                                   framed_rows, framed_columns);

@@ -47,6 +47,16 @@ inline Vector tanh(Vector x) {
   return choose(x == x, y, x);  // NaN stays NaN
 }
 
-inline Vector sigmoid(Vector x) { return tanh(x * 0.5f) * 0.5f + 0.5f; }
+// The logistic function and its slope, both good to a few units of the last place of themselves, far from zero, too.
+inline Vector sigmoid(Vector x, Vector& slope) {
+  Vector e = exp_below_zero(as_floats(as_bits(x) | as_bits(fill(-0.0f)))), d = 1.0f / (1.0f + e);
+  slope = e * d * d;
+  return choose(x > Vector{}, d, e * d);
+}
+
+inline Vector sigmoid(Vector x) {
+  Vector slope;
+  return sigmoid(x, slope);
+}
 
 }  // namespace cenote

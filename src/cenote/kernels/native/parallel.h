@@ -1,6 +1,7 @@
 // Work shared between the threads that XLA already has, and the vectors that the compiler makes of this machine's registers.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <cstring>
@@ -31,6 +32,25 @@ typedef float Vector __attribute__((vector_size(kLanes * 4), aligned(4), may_ali
 inline Vector load(const float* from) { return *reinterpret_cast<const Vector*>(from); }
 inline void store(float* to, Vector value) { *reinterpret_cast<Vector*>(to) = value; }
 inline Vector fill(float value) { return value - Vector{}; }
+
+// Calls f(k, n) for the places k of a row of `units`, n of which (all lanes, but for the last) are to be kept.
+template <typename F>
+inline void each_vector(int64_t units, const F& f) {
+  for (int64_t k = 0; k < units; k += kLanes) f(k, std::min<int64_t>(kLanes, units - k));
+}
+
+// The first n numbers of a vector; beyond them zeros.
+inline Vector load(const float* from, int64_t n) {
+  if (n == kLanes) return load(from);
+  Vector value{};
+  std::memcpy(&value, from, n * sizeof(float));
+  return value;
+}
+
+inline void store(float* to, Vector value, int64_t n) {
+  if (n == kLanes) return store(to, value);
+  std::memcpy(to, &value, n * sizeof(float));
+}
 
 inline int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
@@ -73,3 +93,7 @@ inline float* scratch(int which, size_t size) {
 }
 
 }  // namespace cenote
+
+// What XLA finds by its name.
+#define EXPORTED(name) extern "C" __attribute__((visibility("default"))) XLA_FFI_Error* name(XLA_FFI_CallFrame*)
+using F32 = xla::ffi::Buffer<xla::ffi::F32>;

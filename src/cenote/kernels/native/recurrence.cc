@@ -13,24 +13,6 @@ namespace {
 using Array = ffi::Buffer<ffi::F32>;
 using Result = ffi::ResultBuffer<ffi::F32>;
 
-// Calls f(k, n) for the places k of a row of `units`, n of which (all lanes, but for the last) are to be kept.
-template <typename F>
-inline void each_vector(int64_t units, const F& f) {
-  for (int64_t k = 0; k < units; k += kLanes) f(k, std::min<int64_t>(kLanes, units - k));
-}
-
-inline Vector load(const float* from, int64_t n) {
-  if (n == kLanes) return cenote::load(from);
-  Vector value{};
-  std::memcpy(&value, from, n * sizeof(float));
-  return value;
-}
-
-inline void store(float* to, Vector value, int64_t n) {
-  if (n == kLanes) return cenote::store(to, value);
-  std::memcpy(to, &value, n * sizeof(float));
-}
-
 struct Sizes {
   int64_t time, batch, units;
   const float* mask;  // (time, batch), or null: a step with a zero leaves the state as it is
@@ -207,9 +189,6 @@ ffi::Error GruBackward(ffi::ThreadPool pool, Array dhs, Array dh_last, Array hs,
 
 }  // namespace
 }  // namespace cenote
-
-#define EXPORTED(name) extern "C" __attribute__((visibility("default"))) XLA_FFI_Error* name(XLA_FFI_CallFrame*)
-using F32 = xla::ffi::Buffer<xla::ffi::F32>;
 
 EXPORTED(cenote_lstm_forward);
 XLA_FFI_DEFINE_HANDLER_SYMBOL(cenote_lstm_forward, cenote::LstmForward,
