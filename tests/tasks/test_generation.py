@@ -28,6 +28,14 @@ def test_the_first_loss_is_that_of_knowing_nothing():
         assert -np.take_along_axis(logp, tokens[:, 1:, None], -1).mean() == pytest.approx(np.log(size), rel=0.03)
 
 
+def test_the_rate_falls_over_all_windows_of_the_text():
+    job = TextGeneration(window=32, epochs=3, batch_size=8).plan([TEXT], verbose=0)
+    windows = len(job.data[0])
+    assert windows > 2 * len(job.parts.train) and job.steps() == -(-windows // 8)
+    rate = job.model.optimizer.learning_rate
+    assert float(rate(job.steps() * 3 // 2)) > 0.4 * job.choice.learning_rate > float(rate(job.steps() * 3 - 1))
+
+
 def test_a_rhyme_is_learned_and_continued(trained):
     text = trained.predict("the cat ")[0]["text"]
     assert text.startswith("the cat sat on the ") and len(text) == len("the cat ") + 40

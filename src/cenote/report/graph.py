@@ -18,7 +18,7 @@ from .html import Html, el
 __all__ = ["Box", "Flow", "drawing", "flow"]
 
 MOST = 16  # boxes, up to which what is made of layers is opened
-WIDTH, LANE = 212, 22  # of a box; of a line that goes past it
+WIDTH, LANE = 248, 22  # of a box; of a line that goes past it
 LOW, HIGH = 42, 58  # a box, without and with what follows the layer
 ACROSS, DOWN, EDGE = 16, 24, 8  # space between boxes, and round all
 

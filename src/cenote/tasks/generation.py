@@ -185,8 +185,8 @@ class TextGeneration(Task):
         if self._writer is None or self._writer[0] is not model:  # compiled once, for many beginnings
             self._writer = model, writer_of(model, self.preparation.window)
         rows, writer = [], self._writer[1]
-        for begin in np.asarray(x):
-            rows.append(sample(model, begin[begin != PAD], writer=writer, seed=self.seed, **options))
+        for number, begin in enumerate(np.asarray(x)):
+            rows.append(sample(model, begin[begin != PAD], writer=writer, seed=self.seed + number, **options))
         return [self.preparation.tokenizer.decode(row) for row in rows]
 
     def say(self, outputs: Any, names: list[str]) -> list[dict[str, Any]]:

@@ -116,10 +116,14 @@ class Job:
     def steps(self) -> int:
         """Steps of an epoch."""
         if callable(self.data):
-            batches = self.data(self.choice.batch_size, None)
+            batches = self.data(self.choice.batch_size, self.task.seed)
             if hasattr(batches, "__len__"):
                 return len(cast(Any, batches))
-        return -(-len(self.parts.train) // self.choice.batch_size)
+        return -(-self.rows() // self.choice.batch_size)
+
+    def rows(self) -> int:
+        """Rows of an epoch: often, but not always, one for each example (of a text, each of its windows is one)."""
+        return len(self.parts.train) if callable(self.data) else len(jax.tree.leaves(self.data[0])[0])
 
     def estimate(self) -> float:
         """Seconds that all epochs would take, from a few steps that are measured here; early stopping may make it less.
@@ -127,7 +131,7 @@ class Job:
         The steps change the weights, so a job that was measured is not one to fit.
         """
         size = self.choice.batch_size
-        rows = min(len(self.parts.train), ESTIMATE_STEPS * size)
+        rows = min(self.rows(), ESTIMATE_STEPS * size)
         if callable(self.data):
             some = list(itertools.islice(cast(Any, self.data)(size, None), ESTIMATE_STEPS))
             rows, options = size * len(some), {"x": _Again(some)}

@@ -137,7 +137,7 @@ class _Tabular(Task):
         )
         reasons = {
             "model": f"{members} small networks that answer together: on tables of {rows:,} rows the mean of several is the "
-            f"safest choice",
+            f"safest choice" + ("" if features is None else "; they learn what a linear model leaves"),
             "epochs": "as many as the size of the table allows in minutes; the best one is kept"
             + (", by the Brier score, which overconfident mistakes spoil less than the loss" if classes else ""),
         }

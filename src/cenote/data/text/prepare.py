@@ -392,7 +392,8 @@ class PairPreparation(Preparation):
     def describe(self) -> list[str]:
         sides = f"{self.source.size:,} tokens for both languages" if self.joint else (
             f"{self.source.size:,} tokens of the source and {self.target.size:,} of the translation")  # fmt: skip
-        return [f"{sides} ({self.source.kind}), up to {self.length} a sentence, in batches of {len(self.lengths)} lengths"]
+        lengths = "one length" if len(self.lengths) == 1 else f"{len(self.lengths)} lengths"
+        return [f"{sides} ({self.source.kind}), up to {self.length} a sentence, in batches of {lengths}"]
 
 
 def _ideographs(texts: Sequence[str]) -> int:
