@@ -413,9 +413,9 @@ def table(records: list[dict[str, Any]], names: list[str], all_rows: bool) -> st
             f"baseline is the best of those that each run reports. scikit-learn learned from {rows} and was measured",
             "on the same test part; the best of its models on the test parts is shown (logistic or ridge regression, histogram",
             "gradient boosting; for texts a linear SVM and logistic regression on TF-IDF; where there are more than",
-            f"{ROWS:,} pictures, so many of them, 16 to 28 pixels a side, with the first seed). Better, worse: by more than one",
-            "standard error of our score on one test part (its 95 % interval through 3.92). The seconds are of one process from",
-            "reading to the score, compiling included, without importing, the baselines and scikit-learn.",
+            f"{ROWS:,} pictures, so many of them, 16 to 28 pixels a side, with the first seed). Better, worse: by more than",
+            "one standard error of our score on one test part (its 95 % interval through 3.92). The seconds are of one process",
+            "from reading to the score, compiling included, without importing, the baselines and scikit-learn.",
             "",
         ]
     )

@@ -21,7 +21,8 @@ from .scores import Baseline, of_classes, of_labels
 __all__ = ["TextClassification"]
 
 FEW = 500  # texts; below it the validation part is too small to choose by
-STRENGTH = 2.0  # how much the data count against the penalty on weights, as in a support vector machine's C
+MANY = 20_000  # texts
+STRENGTH = 2.0, 5.0  # of few, of many: how much the data count against the penalty on weights, as a support vector machine's C
 
 
 class TextClassification(Classification):
@@ -73,7 +74,7 @@ class TextClassification(Classification):
         from .. import Input, Model, layers, regularizers
 
         outputs = len(self.answers.names)
-        penalty = regularizers.L2(1 / (2 * STRENGTH * count))
+        penalty = regularizers.L2(1 / (2 * STRENGTH[count >= MANY] * count))
         inputs = {
             "numbers": Input((x["numbers"].shape[1],), dtype="int32", name="numbers"),
             "weights": Input((x["weights"].shape[1],), name="weights"),
