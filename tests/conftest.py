@@ -35,6 +35,9 @@ SMALL |= {
 }
 
 
+MEMORY = 2 << 30  # bytes of a worker
+
+
 @contextlib.contextmanager
 def quickly(wanted=True):
     import jax
@@ -80,6 +83,22 @@ def pytest_collection_finish(session):
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
+
+
+def pytest_runtest_teardown(item, nextitem):
+    """Between files, what compiled programs hold is given back once it is much: models are cycles, and seldom collected."""
+    if nextitem is not None and nextitem.path != item.path and _resident() > MEMORY:
+        import jax
+
+        jax.clear_caches()
+        gc.collect()
+
+
+def _resident():
+    """Bytes of memory that this process takes; 0 where that cannot be told."""
+    with contextlib.suppress(OSError):
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return 0
 
 
 @pytest.fixture
