@@ -63,9 +63,9 @@ def results():
 def test_values_and_slopes_are_those_of_keras(case, results):
     (value, slope), (expected, its_slope) = (r[str(case)] for r in results)
     np.testing.assert_allclose(value, expected, rtol=2e-6, atol=1e-6)
-    # XLA loses digits of the tanh form's slope in the tails (3e-6 against float64; ours 1.4e-7)
+    # XLA loses digits of the tanh form's slope in the tails (3e-6 to 7e-6; ours 1.4e-7 against float64)
     inexact = case == ("gelu", {"approximate": True})
-    np.testing.assert_allclose(slope, its_slope, rtol=1e-5, atol=6e-6 if inexact else 2e-6)
+    np.testing.assert_allclose(slope, its_slope, rtol=1e-5, atol=1e-5 if inexact else 2e-6)
 
 
 def test_slopes_against_finite_differences():

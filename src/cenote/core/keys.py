@@ -31,7 +31,8 @@ def fold(key: Any, text: str) -> jax.Array:
     key, number = as_key(key), zlib.crc32(text.encode())
     if isinstance(key, jax.core.Tracer) or key.shape or str(jax.random.key_impl(key)) != "threefry2x32":
         return jax.random.fold_in(key, number)
-    return _typed(threefry(np.asarray(jax.random.key_data(key)), np.array([0, number], np.uint32)))
+    with jax.ensure_compile_time_eval():  # the key is known, though a function around may be traced
+        return _typed(threefry(np.asarray(jax.random.key_data(key)), np.array([0, number], np.uint32)))
 
 
 def _typed(words: np.ndarray) -> jax.Array:
