@@ -228,8 +228,22 @@ def recurrences():
         yield native.lstm_backward(hs, h, h, cs, h, gates, w, mask)
         hs, kept = native.gru_forward(xp[..., three], h, w[:, three], None, mask)
         yield native.gru_backward(hs, h, hs, h, kept, w[:, three], mask)
+def steps_in_one():
+    for n, c in ((1, 9), (7, 33), (3000, 17)):
+        x, w = draw(n, c), draw(c)
+        y, mean, variance = native.columns_forward(x, w, w, x, epsilon=1e-3, rectify=True)
+        yield native.columns_backward(x, x, y, mean, variance, w, epsilon=1e-3, adds=True)
+        y, mean, inverse = native.rows_forward(x, w, w, epsilon=1e-3, centre=True)
+        yield native.rows_backward(x, x, mean, inverse, w, centre=True)
+        yield native.gelu(native.gelu(x, approximate=False)[1], approximate=True)
+    none, drawn = jnp.zeros((0, 0), jnp.float32), jnp.asarray([3, 4], jnp.uint32)
+    for q, k, v in ((draw(2, 9, 3, 5), draw(2, 21, 3, 5), draw(2, 21, 3, 7)), (draw(1, 2, 1, 1),) * 3):
+        for shown, words in ((none, jnp.zeros(0, jnp.uint32)), (jnp.ones((len(k), k.shape[1])), drawn)):
+            options = dict(scale=0.5, rate=0.3, causal=shown is none)
+            y, weights = native.attention_forward(q, k, v, shown, words, **options)
+            yield native.attention_backward(y, q, k, v, shown, words, weights, **options)
 quick = {"xla_backend_optimization_level": 0}
-jax.block_until_ready(jax.jit(lambda: [*convolutions(), *recurrences()], compiler_options=quick)())
+jax.block_until_ready(jax.jit(lambda: [*convolutions(), *recurrences(), *steps_in_one()], compiler_options=quick)())
 print("clean")
 """
 
