@@ -38,17 +38,13 @@ class PatchResponses(Layer):
 
     def forward(self, x: Any) -> jax.Array:
         x = jnp.asarray(x, jnp.float32) - MIDDLE
-        filters = self.state("filters", (self.side, self.side, x.shape[-1], self.filters), _zeros)
+        filters = self.state("filters", (self.side, self.side, x.shape[-1], self.filters), "zeros")
         mean, square = (
             average_pool(values.mean(-1, keepdims=True), (self.side,) * 2, (self.strides,) * 2) for values in (x, x * x)
         )
         size = jnp.sqrt(jnp.maximum(square - mean * mean, 0) + FLOOR)
         said = conv(x, filters, strides=self.strides) / size
         return jax.nn.relu(said - LEVEL).mean((1, 2))
-
-
-def _zeros(key: Any, shape: tuple[int, ...], dtype: Any) -> jax.Array:
-    return jnp.zeros(shape, dtype)
 
 
 def patch_network(x: np.ndarray, y: np.ndarray | None, head: Any) -> tuple[Any, float]:

@@ -91,11 +91,11 @@ class LinearPart(Layer):
         self.outputs, self.sizes = outputs, tuple(sizes)
 
     def forward(self, numbers: Any, codes: Any = None) -> jax.Array:
-        y = self.state("bias", (self.outputs,), _zeros)
+        y = self.state("bias", (self.outputs,), "zeros")
         if numbers is not None:
-            y = y + numbers @ self.state("kernel", (numbers.shape[-1], self.outputs), _zeros)
+            y = y + numbers @ self.state("kernel", (numbers.shape[-1], self.outputs), "zeros")
         for i, size in enumerate(self.sizes):
-            y = y + jnp.take(self.state(f"table_{i}", (size, self.outputs), _zeros), codes[..., i], axis=0, mode="clip")
+            y = y + jnp.take(self.state(f"table_{i}", (size, self.outputs), "zeros"), codes[..., i], axis=0, mode="clip")
         return y
 
 
@@ -181,10 +181,6 @@ class TableNetwork(Model):
             return h
         keep = jax.random.bernoulli(self.next_key(), 1 - self.dropout, h.shape)
         return jnp.where(keep, h / (1 - self.dropout), 0)
-
-
-def _zeros(key: Any, shape: tuple[int, ...], dtype: Any) -> jax.Array:
-    return jnp.zeros(shape, dtype)
 
 
 class _Normal:
