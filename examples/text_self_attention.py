@@ -1,12 +1,14 @@
 """Self-attention on text: what kind of answer does a question want? TREC, 5,452 questions of 6 kinds, 500 to test on."""
 
 import collections
+import os
 
 import numpy as np
 
 import cenote as cn
 from cenote import layers
 
+EPOCHS = int(os.environ.get("EPOCHS", 12))
 LENGTH, WORDS, WIDTH = 24, 4000, 64
 (train_text, y_train), (test_text, y_test) = cn.datasets.trec.load_data()
 
@@ -46,7 +48,7 @@ class Classifier(cn.Model):
 
 model = Classifier()
 model.compile(optimizer="adam", loss="sparse_categorical_crossentropy", metrics=["accuracy"])
-model.fit(x_train, y_train, batch_size=64, epochs=12, validation_data=(x_test, y_test))
+model.fit(x_train, y_train, batch_size=64, epochs=EPOCHS, validation_data=(x_test, y_test))
 accuracy = model.evaluate(x_test, y_test, verbose=0)[1]
 majority = np.bincount(y_test).max() / len(y_test)
 print(f"test accuracy {accuracy:.3f}; always the most frequent kind: {majority:.3f}")

@@ -1,6 +1,7 @@
-"""What all tests share: Keras on JAX as the yardstick, real data where it lies beside the checkout, a private cache."""
+"""What all tests share: Keras on JAX as the yardstick, real data where it lies beside the checkout, quick compilation."""
 
 import contextlib
+import ctypes
 import gc
 import os
 from pathlib import Path
@@ -15,15 +16,17 @@ import pytest  # noqa: E402
 
 collect_ignore_glob = ["parity/make_*.py"]  # they write stored answers, with libraries that tests do not need
 
-# The folders and files whose tests and examples in docstrings compile thousands of programs that run once, for microseconds.
+# The folders and files whose tests and examples in docstrings compile thousands of programs that run once, or for a moment.
 # Those of training that hold runs against each other to the bit are not among them: what makes programs fast moves bits.
-SMALL = {"cenote", "core", "explain", "interop", "kernels", "layers", "losses", "metrics", "optimizers"}
+SMALL = {"cenote", "core", "explain", "interop", "kernels", "layers", "losses", "metrics", "optimizers", "report", "tasks"}
 SMALL |= {
     "test_activations",
     "test_callbacks",
+    "test_compilations",
     "test_compiling",
     "test_constraints",
     "test_history",
+    "test_keras",
     "test_losses",
     "test_metrics",
     "test_model",
@@ -31,11 +34,12 @@ SMALL |= {
     "test_progress",
     "test_regularizers",
     "test_saving",
+    "test_tour",
     "test_trackers",
 }
 
 
-MEMORY = 2 << 30  # bytes of a worker
+MEMORY = 5 << 29  # bytes of a worker: 2.5 GiB, a small program takes some 2 MiB
 
 
 @contextlib.contextmanager
@@ -92,6 +96,8 @@ def pytest_runtest_teardown(item, nextitem):
 
         jax.clear_caches()
         gc.collect()
+        with contextlib.suppress(OSError, AttributeError):  # glibc would keep it, and every file to come seem too large
+            ctypes.CDLL(None).malloc_trim(0)
 
 
 def _resident():

@@ -1,11 +1,14 @@
 """The house's rules about imports: they run one way, nothing private of JAX, and what is heavy is imported where it is used."""
 
 import ast
+import importlib
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from cenote import layers
 
 ROOT = Path(__file__).resolve().parents[1] / "src" / "cenote"
 
@@ -66,6 +69,31 @@ def test_a_file_is_a_page_that_imports_one_way_and_nothing_private_or_heavy(path
     for name, _ in found:
         if name[0] == "cenote" and len(name) > 1 and level(name[1]) >= 0 and (own, name[1]) not in DOORS:
             assert level(name[1]) <= level(own), f"{path.name} imports {'.'.join(name)}, which lies above it"
+
+
+def test_the_table_of_layers_is_what_the_families_call_public():
+    found = {}
+    for path in sorted((ROOT / "layers").glob("[!_]*.py")):
+        public = getattr(importlib.import_module(f"cenote.layers.{path.stem}"), "__all__", [])
+        if public:
+            found[path.stem] = sorted(public)
+    assert {family: names.split() for family, names in layers._FAMILIES.items()} == found
+    assert layers.__all__ == sorted(name for names in found.values() for name in names)
+
+
+def test_a_family_of_layers_is_imported_when_it_is_asked_for():
+    program = (
+        "import sys, cenote as cn\n"
+        "model = cn.Sequential([cn.layers.Dense(1)])\n"
+        "print(*sorted(m.rpartition('.')[2] for m in sys.modules if m.startswith('cenote.layers.')))\n"
+        "from cenote.layers import *\n"
+        "print(LSTM.__name__, cn.layers.conv.__name__)\n"
+        "try: cn.layers.Dens\n"
+        "except AttributeError as error: print(error)\n"
+    )
+    out = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.splitlines()
+    assert "dense" in out[0].split() and not {"conv", "recurrent", "attention", "text"} & set(out[0].split())
+    assert out[1] == "LSTM cenote.layers.conv" and "did you mean 'Dense'" in out[2]
 
 
 def test_importing_cenote_is_light():

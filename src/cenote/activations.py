@@ -35,6 +35,11 @@ def linear(x: Any) -> Any:
     return x
 
 
+def _rectified(x: Any) -> Any:
+    """How the layer that ``x`` comes from rectifies it in its own pass. A convolution cannot add anything to it before."""
+    return annotation(x, "rectified") or (annotation(x, "rectified alone") if annotation(x, "only here") else None)
+
+
 @graph_function
 def relu(x: Any, negative_slope: float = 0.0, max_value: float | None = None, threshold: float = 0.0) -> jax.Array:
     """Rectifier: ``x`` from the threshold up to ``max_value``, ``negative_slope * (x - threshold)`` below.
@@ -45,8 +50,8 @@ def relu(x: Any, negative_slope: float = 0.0, max_value: float | None = None, th
     [0.0, 1.0, 6.0]
     """
     x = _float(x)
-    if (negative_slope, max_value, threshold) == (0.0, None, 0.0) and (rectified := annotation(x, "rectified")) is not None:
-        return rectified()  # by the normalisation that x comes from, in its own pass
+    if (negative_slope, max_value, threshold) == (0.0, None, 0.0) and (rectified := _rectified(x)) is not None:
+        return rectified()  # by the layer that x comes from, in its own pass
     if threshold == 0.0:
         y = jax.nn.relu(x) if negative_slope == 0.0 else jnp.where(x > 0, x, negative_slope * x)
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -23,7 +24,6 @@ from .train.compiling import check_labels, check_names, infer, predict_spec, res
 from .train.objective import augmentation
 from .train.predict import predict
 from .train.serving import Compiled, compiled
-from .train.state import copy_arrays
 from .train.step import trained_names
 
 _PRECISIONS = {"float32": None, "mixed_bfloat16": jnp.bfloat16}
@@ -301,10 +301,12 @@ class Model(Built):
             tells=verbose not in (0, "0"),
         )
         self.stop_training = False
-        watchers = [callbacks, Progress(verbose)]
-        start = self._start(trainer).copy()  # the engine consumes the arrays it is given
+        shown = Progress(verbose)
+        watchers = [callbacks, shown] if shown.verbose else [callbacks]
+        start = trainer.own(self._start(trainer))
         try:
-            return fit(trainer, start, feed, plan, watchers, model=self, publish=self._publish, listen=self._listen).history
+            outside = {"publish": partial(self._publish, trainer), "listen": partial(self._listen, trainer)}
+            return fit(trainer, start, feed, plan, watchers, model=self, **outside).history
         finally:
             self._take_rate()
 
@@ -339,19 +341,19 @@ class Model(Built):
             else replace(run, opt_state={**run.opt_state, "learning_rate": jax.device_put(np.float32(rate))})
         )
 
-    def _listen(self, run: Any) -> None:
+    def _listen(self, trainer: Trainer, run: Any) -> None:
         """Weights and a learning rate that callbacks set on the model go into the run."""
         params, state = self.arrays()
         changed = {k: v for k, v in {**params, **state}.items() if v is not self._shown.get(k)}
         if changed:
-            own = {**run.state.params, **run.state.state, **copy_arrays(changed)}
+            own = {**run.state.params, **run.state.state, **trainer.own(changed)}
             run.state = run.state.with_arrays({k: own[k] for k in params}, {k: own[k] for k in state})
             self._shown = self._shown | changed
         run.state = self._with_new_rate(run.state)
 
-    def _publish(self, run: Any) -> None:
-        """Put the run's weights into the model, in arrays of its own."""
-        kept: TrainState = run.state.copy()
+    def _publish(self, trainer: Trainer, run: Any) -> None:
+        """Put the run's weights into the model, in arrays that the next step leaves alone."""
+        kept: TrainState = trainer.own(run.state)
         self._kept = kept
         self._shown = {**kept.params, **kept.state}
         self._put(self._shown)

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from .core import Graph, Input, Module, Node
+from .core import Graph, Input, Module, Node, annotate
 from .core.graph import sort_ops
 from .layers.base import Layer
 from .layers.host import HostLayer
@@ -73,8 +73,9 @@ class Sequential(Model):
         return rest[0].prepare(x) if rest and isinstance(rest[0], Model) else x
 
     def forward(self, x: Any) -> Any:
-        for layer in self.layers[self._on_host :]:
-            x = layer(x)
+        for number, layer in enumerate(self.layers[self._on_host :]):
+            # What goes from one layer to the next goes nowhere else, so that the next may have it computed in another way.
+            x = layer(annotate(x, "only here", True) if number else x)
         return x
 
     def _input_specs(self) -> tuple:

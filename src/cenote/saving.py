@@ -570,8 +570,10 @@ def own_classes(*, of_tasks: bool = False) -> dict[str, type[Module]]:
 
     ``of_tasks``: the networks that only tasks use, too.
     """
-    from . import layers, networks  # noqa: F401 - defining them is what puts them on the list
+    from . import layers, networks  # noqa: F401
 
+    for name in layers.__all__:
+        getattr(layers, name)  # defining them is what puts them on the list
     if of_tasks:
         from . import tasks
 

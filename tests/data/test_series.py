@@ -1,6 +1,7 @@
 """Series: regular steps, gaps and repeats mended and reported, windows without a look ahead."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from cenote.data.series import Ahead, SeriesPreparation, Step, read
 from cenote.data.series.prepare import best_period, naive
 from cenote.data.series.series import find_step
+from cenote.files import BadFile
 
 START = np.datetime64("2020-01-01")
 DAY, HOUR = np.timedelta64(1, "D"), np.timedelta64(3600, "s")
@@ -97,6 +99,30 @@ def test_what_is_no_series(source, options, message):
     target = options.pop("target", None) if isinstance(options, dict) else None
     with pytest.raises(ValueError, match=message):
         read(source, target, **options)
+
+
+@pytest.mark.parametrize("least", [1, 1 << 40], ids=["arrow", "careful"])
+def test_a_file_that_is_too_large_is_refused_and_not_sampled(tmp_path, monkeypatch, least):
+    path = tmp_path / "long.csv"
+    days = START + DAY * np.arange(20_000)
+    path.write_text("day,y\n" + "".join(f"{day},{i % 7}\n" for i, day in enumerate(days)))
+    monkeypatch.setattr("cenote.data.tables.csv.LARGE", least)
+    examples = read(path, "y", history=7, horizon=2)
+    assert len(examples) == 20_000 - 8
+    monkeypatch.setattr(sys.modules["cenote.data.series.read"], "memory_share", lambda part: 1_000_000)
+    with pytest.raises(BadFile, match=r"long.csv needs more than the 0.954 MiB .* must be read whole: give a part of its rows"):
+        read(path, "y")
+    with pytest.raises(BadFile, match="must be read whole"):  # nor to predict
+        SeriesPreparation.fit(examples).raw(path)
+
+
+def test_more_windows_than_fit_are_used_one_of_several(monkeypatch):
+    rows = table(200, y=np.arange(200.0))
+    monkeypatch.setattr(sys.modules["cenote.data.series.read"], "memory_share", lambda part: 20_000)
+    examples = read(rows, "y", history=7, horizon=2)
+    ends = examples.inputs.ends
+    assert (np.diff(ends) == 3).all() and ends[-1] == 198 and ends[0] in (7, 8, 9) and len(examples.targets) == len(ends)
+    assert any("all 192 windows" in f.text and "of 3 that follow each other one is used" in f.text for f in examples.findings)
 
 
 def test_without_times_the_rows_are_the_steps():

@@ -173,6 +173,20 @@ def test_a_parquet_file_larger_than_the_memory_is_sampled_and_said(tmp_path):
     assert len(read_table(path, rows=10)[0]) == 10 and not read_table(path)[1]
 
 
+def test_rows_to_predict_are_all_read_or_none(tmp_path, monkeypatch):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    frame = pytest.importorskip("pandas").DataFrame({"n": np.arange(50_000.0)})
+    frame.to_csv(tmp_path / "big.csv", index=False)
+    parquet.write_table(pytest.importorskip("pyarrow").Table.from_pandas(frame), tmp_path / "big.parquet")
+    preparation = TablePreparation.fit(Examples("table", Table.of({"n": [1.0, 2.0, 3.5, 5.0]})))
+    for name in ("big.csv", "big.parquet"):
+        assert len(preparation.raw(tmp_path / name)) == 50_000
+        with monkeypatch.context() as patched:
+            patched.setattr("cenote.data.tables.prepare.memory_share", lambda part: 300_000)
+            with pytest.raises(BadFile, match=rf"{name} needs more than the 0.286 MiB of memory .* in a file of their own"):
+                preparation.raw(tmp_path / name)
+
+
 def test_underscores_and_infinities_are_no_numbers_anywhere(write):
     table, _ = read_csv(write("a,b\n" + "1,2\n" * 600 + "1_000,inf\n" + "3,4\n" * 600))
     assert table["a"].strays == {"1_000": (1, 600)} and table["b"].strays == {"inf": (1, 600)}

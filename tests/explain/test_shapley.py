@@ -246,7 +246,7 @@ def networks():
     [
         ("permutation_shapley", {"permutations": 8}),
         ("permutation_shapley", {"permutations": 16}),
-        ("permutation_shapley", {"permutations": 8, "tol": 0.02}),
+        ("permutation_shapley", {"permutations": 8, "tol": 0.04}),
         ("kernel_shap", {"samples": 100}),
         ("kernel_shap", {"samples": 400}),
     ],
@@ -260,7 +260,7 @@ def test_nominal_95_percent_intervals_cover_the_exact_values(networks, name, opt
         away = np.abs(found.values - exact[rows])[:, :10]
         inside.append(away <= found.details["t"][:, None] * found.error[:, :10] + 1e-7)
         if "tol" in options:
-            assert found.details["reached"].all()
+            assert found.details["reached"].all() and found.details["permutations"][0] > 8
             assert found.error.max() <= options["tol"]
     assert 0.93 <= np.mean(inside) <= 0.97
 

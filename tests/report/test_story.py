@@ -21,7 +21,7 @@ from cenote.report.charts import course_chart, forecast_chart, histogram, scatte
 from cenote.report.graph import drawing, flow
 from cenote.report.html import el
 from cenote.report.page import render
-from cenote.report.sentences import catalogue
+from cenote.report.sentences import catalogue, in_chinese
 from cenote.report.story import ColumnFacts, Course, Foreseen, Labelled, Measured, Spread, Story, Window, Written
 from cenote.tasks.scores import Baseline, Score, of_labels, of_quantities
 
@@ -313,12 +313,23 @@ def test_findings_are_said_in_chinese(tmp_path):
         tmp_path,
         "zh",
         facts=report.Facts(stopped="val_loss not better for 5 epochs than 0.4 in epoch 7"),
-        findings=[Finding("column 'Cabin' is left out: each row has its own"), Finding("nobody knows this sentence")],
+        findings=[
+            Finding("column 'Cabin' is left out: it is a category, and no number"),
+            Finding("nobody knows this sentence"),
+        ],
         chosen=[("task", "tabular-classification", "a table whose target 'A_B' is classes: its values are words")],
         parts={"training": 9},
     )
-    for said in ("略去列 'Cabin'：每行各不相同", "nobody knows this", "目标 'A_B' 是类别", "已有 5 轮没有优于第 7 轮的 0.4"):
+    for said in ("略去列 'Cabin'：类型是", "nobody knows this", "目标 'A_B' 是类别", "已有 5 轮没有优于第 7 轮的 0.4"):
         assert said in found.text
+
+
+@pytest.mark.parametrize("step, said", [("month", "每月有"), ("business day", "每工作日有"), ("15 minutes", "每15 分钟有")])
+def test_the_step_of_a_series_is_said_in_chinese(step, said):
+    assert said in in_chinese(f"its column 'When' has one time each {step}")
+    assert in_chinese(f"120 values, one each {step}, 2020-01 to 2029-12; 85 windows").startswith(
+        "120 个值，" + said[:-1] + "一个"
+    )
 
 
 def test_pages_are_for_both_languages(tmp_path):

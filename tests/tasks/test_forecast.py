@@ -79,6 +79,12 @@ def test_what_looks_like_a_forecast(data_folder):
     assert Forecast.fits({"x": [1, 2], "y": [3, 4]}) is None
 
 
+def test_a_longer_history_leaves_enough_to_validate():
+    table = {"day": np.datetime64("2020-01-01") + np.arange(144), "y": np.arange(144) % 7 + 0.5}
+    parts = tasks.Forecast(target="y", horizon=12, history=36).plan(table).parts
+    assert parts.counts() == {"train": 43, "validation": 13, "test": 19}
+
+
 def test_a_series_that_is_too_short_for_its_parts():
     days = np.datetime64("2021-01-01") + np.arange(60, dtype="timedelta64[D]")
     with pytest.raises(ValueError, match="overlap with those after them: give a longer series, or a smaller horizon"):

@@ -74,6 +74,9 @@ def test_it_says_what_it_chose_and_why(folder):
     ):
         assert text in said, text
     assert job.choice.batch_size == 16 and job.choice.monitor == "loss"
+    # Nothing is held out that nothing is chosen by, unless the user wants it.
+    assert job.parts.counts() == {"train": 64, "validation": 0, "test": 16} and "validation part is too small" in said
+    assert ImageClassification().plan(folder, validation=0.1).parts.counts() == {"train": 56, "validation": 8, "test": 16}
 
 
 def test_every_choice_can_be_replaced(folder):
@@ -166,7 +169,7 @@ def test_larger_than_memory_gives_the_same(folder, monkeypatch):
         jobs.append(ImageClassification(epochs=1, model="linear", seed=3).plan(folder))
         jobs[-1].fit(verbose=0)
     (x, y), streamed = jobs[0].data, jobs[1].data
-    for (part, labels), start in zip(streamed(20, None), (0, 20, 40), strict=True):
+    for (part, labels), start in zip(streamed(20, None), (0, 20, 40, 60), strict=True):
         assert (part == x[start : start + 20]).all() and (labels == y[start : start + 20]).all()
     assert jobs[1].outcome.history.records[0]["loss"] == pytest.approx(jobs[0].outcome.history.records[0]["loss"], rel=0.1)
 

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 import cenote as cn
+from cenote.data.examples import Examples
 from cenote.data.text.tokenize import END, PAD, START, UNKNOWN
+from cenote.report.sentences import in_chinese
 from cenote.tasks.translation import Pairs, SequenceToSequence, Translation, _searcher, search, translation_scores, word_by_word
 
 WORDS = {
@@ -126,6 +128,21 @@ def test_word_by_word_finds_the_words():
     ours, theirs = sentences(300)
     said = word_by_word(ours, theirs, ["two dogs", "Cat here"])
     assert said == ["zwei dogs", "Katze hier"]
+
+
+def test_translations_that_training_has_under_another_sentence_are_said():
+    ours = [f"sentence number {i}" for i in range(100)]
+    theirs = [f"Satz Nummer {i}" for i in range(100)]
+    ours[1], theirs[1] = "it is sentence zero", "Satz Nummer 0!"  # the same but for its mark
+    again = [f"the source's own {i}" for i in range(10)]
+    source = Examples("text", [*ours, *again], [*theirs, *theirs[:1], *["neu"] * 9], [f"en.txt:{i + 1}" for i in range(110)])
+    source.parts = np.repeat(["train", "test"], [100, 10])
+    parts = Translation().part(source, 0, 0)
+    (found,) = [f for f in parts.findings if "translations" in f.text]
+    assert "1 of 10 test translations (10.0%) stand in training under another sentence" in found.text
+    assert found.severity == "warning" and found.where == "en.txt:101" and in_chinese(found.text)
+    source.targets[100] = "neu"
+    assert not [f for f in Translation().part(source, 0, 0).findings if "translations" in f.text]
 
 
 def test_what_cannot_be_read_is_said(tmp_path):

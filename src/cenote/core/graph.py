@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import itertools
 import operator
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -315,7 +316,9 @@ class Graph(Module):
 
     def _evaluate(self, values: dict[Node, Any], wanted: list[Node]) -> None:
         """Fill ``values`` with everything that the wanted nodes need."""
-        for op in sort_ops(wanted, stop=values):
+        ops = sort_ops(wanted, stop=values)
+        users = Counter(parent for op in ops for parent in op.parents)
+        for op in ops:
             if op.target is None:
                 raise ValueError(f"node {op.name!r} must be fed: add it to feeds, e.g. feeds={{{op.name!r}: array}}")
             layer = self._layer_of.get(op.number)
@@ -327,6 +330,8 @@ class Graph(Module):
             result = op.call(values, self.layers[layer] if layer else None)
             for node, value in zip(op.outputs, jax.tree.leaves(result), strict=True):
                 values.setdefault(node, value)  # one of several outputs may have been fed
+                if users[node] == 1 and node not in wanted:
+                    notes.annotate(value, "only here", True)
 
     def input_spec(self, free: int | None = None) -> Any:
         """What one call takes, with ``free`` for unknown sizes, or else a batch of one and sizes for which there is room."""

@@ -18,7 +18,7 @@ def gelu(x: jax.Array, approximate: bool = False) -> jax.Array:
     >>> [round(float(y), 4) for y in gelu(jax.numpy.array([-1.0, 0.0, 1.0]))]
     [-0.1587, 0.0, 0.8413]
     """
-    return _gelu(bool(approximate), x) if native.fits(x) else jax.nn.gelu(x, approximate)
+    return _gelu(bool(approximate), x) if native.fits("normalization", x) else jax.nn.gelu(x, approximate)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))

@@ -151,7 +151,7 @@ def _in_cpp(query: Any, key: Any, value: Any, allowed: Allowed) -> bool:
     hides = all(part.shape[1:] == (1, 1, key.shape[2]) and part.shape[0] == key.shape[0] for part in allowed.parts)
     starts = not allowed.causal or (isinstance(allowed.first, int) and allowed.first == 0)
     usual = hides and starts and not allowed.window and query.shape[1] == key.shape[1] and min(query.shape[2], key.shape[2]) > 1
-    return usual and native.fits(query, key, value)
+    return usual and native.fits("attention", query, key, value)
 
 
 # What is called without a derivative (prediction, explanations) is the plain formulation; derivatives use C++.

@@ -168,8 +168,19 @@ def _conv(x: Any, kernel: Any, strides: Any, pads: Any, dilation: Any, groups: i
     )
 
 
-def _one_by_one(kernel: Any, pads: Pads) -> bool:
-    return math.prod(kernel.shape[:-2]) == 1 and not any(any(p) for p in pads)
+def one_by_one(kernel: Any, pads: Pads, strides: Any) -> bool:
+    """Whether a convolution is a product of what lies in memory already. With strides it is so only after a copy."""
+    return math.prod(kernel.shape[:-2]) == 1 and not any(any(p) for p in pads) and max(strides) == 1
+
+
+def convolved(x: Any, kernel: Any, strides: Any, pads: Pads) -> tuple[int, ...]:
+    """Places along each axis after a convolution without holes.
+
+    >>> convolved(jnp.ones((1, 5, 6, 2)), jnp.ones((3, 2, 2, 4)), (2, 1), ((1, 1), (0, 0)))
+    (3, 5)
+    """
+    sizes = zip(x.shape[1:-1], kernel.shape[:-2], strides, pads, strict=True)
+    return tuple((n + sum(pad) - k) // s + 1 for n, k, s, pad in sizes)
 
 
 def _every(x: jax.Array, strides: Any) -> jax.Array:
@@ -181,21 +192,20 @@ def _every(x: jax.Array, strides: Any) -> jax.Array:
 def _fast(x: jax.Array, kernel: jax.Array, strides: Any, pads: Pads, dilation: Any) -> jax.Array:
     """Forward: a product for 1x1, C++ where it is, else a sum of shifted pictures for one channel, else XLA's convolution."""
     ci, co = kernel.shape[-2:]
-    if _one_by_one(kernel, pads):
+    if not one_by_one(kernel, pads, strides) and in_cpp(x, kernel, pads, dilation):
+        return native.convolution("forward", x, kernel, (x.shape[0], *convolved(x, kernel, strides, pads), co), strides, pads)
+    if one_by_one(kernel, pads, (1,)):
         x = _every(x, strides)
         return (x.reshape(-1, ci) @ kernel.reshape(ci, co)).reshape(*x.shape[:-1], co)
-    if _in_cpp(x, kernel, pads, dilation):
-        sizes = zip(x.shape[1:-1], kernel.shape[:-2], strides, pads, strict=True)
-        size = [(n + sum(pad) - k) // s + 1 for n, k, s, pad in sizes]
-        return native.convolution("forward", x, kernel, (x.shape[0], *size, co), strides, pads)
     if ci == 1 and math.prod(kernel.shape[:-2]) <= 25 and max(strides) == 1:
         shifted = shifts(x, kernel.shape[:-2], strides, pads, dilation)
         return functools.reduce(jnp.add, (s * kernel[place][0] for place, s in shifted))
     return _conv(x, kernel, strides, pads, dilation)
 
 
-def _in_cpp(x: Any, kernel: Any, pads: Pads, dilation: Any) -> bool:
-    return x.ndim == 4 and max(dilation) == 1 and min(map(min, pads)) >= 0 and native.fits(x, kernel)
+def in_cpp(x: Any, kernel: Any, pads: Pads, dilation: Any, kind: str = "convolution") -> bool:
+    """Whether C++ is there for two arrays of a convolution of pictures."""
+    return x.ndim == 4 and max(dilation) == 1 and min(map(min, pads)) >= 0 and native.fits(kind, x, kernel)
 
 
 def _forward(x: Any, kernel: Any, strides: Any, pads: Any, dilation: Any) -> tuple:
@@ -215,7 +225,7 @@ _fast.defvjp(_forward, _backward)
 def _transpose(dy: jax.Array, kernel: jax.Array, size: Any, strides: Any, pads: Pads, dilation: Any) -> jax.Array:
     """From the output of a convolution to its input, of this size: the gradient of one, and the transposed convolution."""
     *window, ci, co = kernel.shape
-    if not _one_by_one(kernel, pads) and _in_cpp(dy, kernel, pads, dilation):
+    if not one_by_one(kernel, pads, strides) and in_cpp(dy, kernel, pads, dilation):
         return native.convolution("input", dy, kernel, (dy.shape[0], *size, ci), strides, pads)
     if max(strides) == 1 and math.prod(window) > 1:
         # The convolution of dy with the kernel turned round; its zeros make up for those of the forward pass.
@@ -246,11 +256,11 @@ _transpose.defvjp(_transpose_forward, _transpose_backward)
 def _kernel_gradient(x: jax.Array, dy: jax.Array, shape: Any, strides: Any, pads: Pads, dilation: Any) -> jax.Array:
     """From the input and the gradient of the output to the gradient of the kernel, of this shape."""
     *window, ci, co = shape
-    n = len(window)
-    if math.prod(window) == 1 and not any(any(p) for p in pads):
-        return (_every(x, strides).reshape(-1, ci).T @ dy.reshape(-1, co)).reshape(shape)
-    if _in_cpp(x, dy, pads, dilation):
+    n, single = len(window), math.prod(window) == 1 and not any(any(p) for p in pads)
+    if not (single and max(strides) == 1) and in_cpp(x, dy, pads, dilation):
         return native.convolution("kernel", x, dy, shape, strides, pads)
+    if single:
+        return (_every(x, strides).reshape(-1, ci).T @ dy.reshape(-1, co)).reshape(shape)
     # A convolution in which channels are the batch and the batch is summed over.
     axes = range(1, n + 1)
     grad = _conv(x.transpose(n + 1, *axes, 0), dy.transpose(*axes, 0, n + 1), dilation, pads, strides)
@@ -302,45 +312,91 @@ def put_back(part: jax.Array, place: Any, shape: Any, strides: Any, pads: Pads, 
     return lax.pad(part, jnp.zeros((), part.dtype), [*config, (0, 0, 0)])
 
 
+# -- every channel with kernels of its own ---------------------------------------------------------------------------------
+
+
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
 def _depthwise(x: jax.Array, kernel: jax.Array, strides: Any, pads: Pads, dilation: Any) -> jax.Array:
-    """Every channel with kernels of its own: a sum of shifted pictures, one fused loop."""
+    """C++ where it is, else a sum of shifted pictures, one fused loop."""
+    if in_cpp(x, kernel, pads, dilation, "depthwise"):
+        shape = (x.shape[0], *convolved(x, kernel, strides, pads), kernel.shape[-1])
+        return native.convolution("forward", x, kernel, shape, strides, pads, kind="depthwise")
     taps = kernel.reshape(*kernel.shape[:-2], x.shape[-1], -1)
     shifted = shifts(x, kernel.shape[:-2], strides, pads, dilation)
     y = functools.reduce(jnp.add, (s[..., None] * taps[place] for place, s in shifted))
     return y.reshape(*y.shape[:-2], -1)
 
 
-def _depthwise_forward(x: Any, kernel: Any, strides: Any, pads: Any, dilation: Any) -> tuple:
-    return _depthwise(x, kernel, strides, pads, dilation), (x, kernel)
-
-
-def _depthwise_backward(strides: Any, pads: Pads, dilation: Any, saved: tuple, dy: jax.Array) -> tuple:
-    x, kernel = saved
-    window, channels = kernel.shape[:-2], x.shape[-1]
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4, 5))
+def _depthwise_input(dy: jax.Array, kernel: jax.Array, shape: Any, strides: Any, pads: Pads, dilation: Any) -> jax.Array:
+    """From the output to the input, of this shape."""
+    if in_cpp(dy, kernel, pads, dilation, "depthwise"):
+        return native.convolution("input", dy, kernel, shape, strides, pads, kind="depthwise")
+    window, channels = kernel.shape[:-2], shape[-1]
     taps = kernel.reshape(*window, channels, -1)
     if max(strides) == 1:
         # As in `_transpose`, with sums over the kernels of a channel instead of products.
         back = shifts(dy, window, strides, _turned_pads(window, pads, dilation), dilation)
         turned = jnp.flip(taps, tuple(range(len(window))))
         parts = [(s.reshape(*s.shape[:-1], channels, -1) * turned[place]).sum(-1) for place, s in back]
-        dy = dy.reshape(*dy.shape[:-1], channels, -1)
     else:
         dy = dy.reshape(*dy.shape[:-1], channels, -1)
-        parts = [put_back((dy * taps[p]).sum(-1), p, x.shape, strides, pads, dilation) for p in places(window)]
-    dx = functools.reduce(jnp.add, parts)
+        parts = [put_back((dy * taps[p]).sum(-1), p, shape, strides, pads, dilation) for p in places(window)]
+    return functools.reduce(jnp.add, parts)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4, 5))
+def _depthwise_kernel(x: jax.Array, dy: jax.Array, shape: Any, strides: Any, pads: Pads, dilation: Any) -> jax.Array:
+    """From the input and the gradient of the output to the gradient of the kernel, of this shape."""
+    if in_cpp(x, dy, pads, dilation, "depthwise"):
+        return native.convolution("kernel", x, dy, shape, strides, pads, kind="depthwise")
+    window, channels = shape[:-2], x.shape[-1]
+    dy = dy.reshape(*dy.shape[:-1], channels, -1)
     padded = jnp.pad(x, ((0, 0), *pads, (0, 0)))
     reach = [(n - 1) * s + 1 for n, s in zip(dy.shape[1:-2], strides, strict=True)]
 
     def tap(low: Any) -> jax.Array:
         seen = _every(lax.dynamic_slice(padded, (0, *low, 0), (x.shape[0], *reach, channels)), strides)
-        return (seen[..., None] * dy).reshape(-1, kernel.shape[-1]).sum(0)
+        return (seen[..., None] * dy).reshape(-1, shape[-1]).sum(0)
 
     starts = [[p * d for p, d in zip(place, dilation, strict=True)] for place in places(window)]
     # With stride 1 a loop over the taps, for the sake of its boundaries: XLA would fuse all taps with their sums, and then add
     # one number at a time (3 times slower).
     sums = lax.map(tap, jnp.asarray(starts)) if max(strides) == 1 else jnp.stack([tap(start) for start in starts])
-    return dx, sums.reshape(kernel.shape)
+    return sums.reshape(shape)
+
+
+def _depthwise_forward(x: Any, kernel: Any, *how: Any) -> tuple:
+    return _depthwise(x, kernel, *how), (x, kernel)
+
+
+def _depthwise_backward(strides: Any, pads: Pads, dilation: Any, saved: tuple, dy: jax.Array) -> tuple:
+    (x, kernel), how = saved, (strides, pads, dilation)
+    return _depthwise_input(dy, kernel, x.shape, *how), _depthwise_kernel(x, dy, kernel.shape, *how)
 
 
 _depthwise.defvjp(_depthwise_forward, _depthwise_backward)
+
+
+def _depthwise_input_forward(dy: Any, kernel: Any, *how: Any) -> tuple:
+    return _depthwise_input(dy, kernel, *how), (dy, kernel)
+
+
+def _depthwise_input_backward(shape: Any, strides: Any, pads: Pads, dilation: Any, saved: tuple, g: jax.Array) -> tuple:
+    (dy, kernel), how = saved, (strides, pads, dilation)
+    return _depthwise(g, kernel, *how), _depthwise_kernel(g, dy, kernel.shape, *how)
+
+
+_depthwise_input.defvjp(_depthwise_input_forward, _depthwise_input_backward)
+
+
+def _depthwise_kernel_forward(x: Any, dy: Any, *how: Any) -> tuple:
+    return _depthwise_kernel(x, dy, *how), (x, dy)
+
+
+def _depthwise_kernel_backward(shape: Any, strides: Any, pads: Pads, dilation: Any, saved: tuple, g: jax.Array) -> tuple:
+    (x, dy), how = saved, (strides, pads, dilation)
+    return _depthwise_input(dy, g, x.shape, *how), _depthwise(x, g, *how)
+
+
+_depthwise_kernel.defvjp(_depthwise_kernel_forward, _depthwise_kernel_backward)

@@ -107,7 +107,7 @@ def normalize_rows(x: jax.Array, scale: Any, bias: Any, epsilon: float, centre: 
     >>> normalize_rows(jnp.array([[1.0, 3.0]]), jnp.full(2, 2.0), None, 0.0).tolist()
     [[-2.0, 2.0]]
     """
-    if x.shape[-1] >= NARROWEST and native.fits(x):
+    if x.shape[-1] >= NARROWEST and native.fits("normalization", x):
         return _rows(float(epsilon), centre, x, *_filled(x, scale, bias))
     return finish((standardize_rows if centre else scale_rows)(x, epsilon), scale, bias)
 
@@ -123,7 +123,7 @@ def normalize_columns(
     >>> [v.tolist() for v in normalize_columns(jnp.array([[1.0], [3.0]]), None, None, 0.0, rectify=True)]
     [[[0.0], [1.0]], [2.0], [1.0]]
     """
-    if x.shape[-1] >= NARROWEST and native.fits(x):
+    if x.shape[-1] >= NARROWEST and native.fits("normalization", x):
         return _columns(float(epsilon), rectify, x, *_filled(x, scale, bias), rest)
     return _plain_columns(epsilon, rectify, x, scale, bias, rest)
 

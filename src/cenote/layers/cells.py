@@ -33,6 +33,7 @@ class _Rule(Layer):
     gates = 1
     states: tuple[str, ...] = ("h",)
     window: tuple[int, ...] = ()  # of the kernels, where products are convolutions
+    projects = False  # whether `_fast` projects the input itself
 
     def __init__(
         self,
@@ -72,7 +73,8 @@ class _Rule(Layer):
         """Whether `_fast` computes this rule, dropout apart."""
         return False
 
-    def _fast(self, xp: Any, state: tuple, recurrent: Any, after: Any, mask: Any) -> tuple:
+    def _fast(self, xp: Any, state: tuple, recurrent: Any, after: Any, mask: Any, **more: Any) -> tuple:
+        """All steps; a rule that `projects` takes the input as it is, and in ``more`` its ``kernel`` and ``bias``."""
         raise NotImplementedError
 
     def _biases(self) -> tuple:
@@ -105,11 +107,16 @@ class _Rule(Layer):
         return self._step(gates(xp, self.gates), state, recurrent, after, keep)
 
     def _all_steps(self, x: jax.Array, state: tuple, mask: Any) -> tuple:
-        """Time first: ``(outputs, states)``. Inputs are projected before the loop."""
+        """Time first: ``(outputs, states)``, of a layer that returns the last one only (1, batch, unit)."""
         kernel, recurrent, first, after = self._declare(x)
         drop, keep = self._noise(x[0], state[0].shape)
+        usual = keep is None and self._usual()
+        if usual and self.projects and drop is None and not self.window:
+            # A layer says whether it gives the output of every step; of a cell that is not known here.
+            last = not getattr(self, "return_sequences", True)
+            return self._fast(x, state, recurrent, after, mask, kernel=kernel, bias=first, last=last)
         xp = self._project(x, kernel, first, drop)
-        if keep is None and self._usual():
+        if usual:
             return self._fast(xp, state, recurrent, after, mask)
         return scan_cell(lambda a, s: self._step(a, s, recurrent, after, keep), gates(xp, self.gates), state, mask)
 
@@ -159,7 +166,7 @@ class _Simple(_Rule):
     def _usual(self) -> bool:
         return self.activation is activations.tanh
 
-    def _fast(self, xp: Any, state: tuple, recurrent: Any, after: Any, mask: Any) -> tuple:
+    def _fast(self, xp: Any, state: tuple, recurrent: Any, after: Any, mask: Any, **more: Any) -> tuple:
         return simple(xp, state[0], recurrent, mask)
 
 
@@ -176,6 +183,7 @@ class _Gated(_Rule):
 
 class _LSTM(_Gated):
     gates = 4
+    projects = True
     states = ("h", "c")
 
     def __init__(
@@ -211,12 +219,13 @@ class _LSTM(_Gated):
         z = tuple(a + b for a, b in zip(x, u, strict=True))
         return lstm_rule(z, state[1], self.activation, self.recurrent_activation)[:2]
 
-    def _fast(self, xp: Any, state: tuple, recurrent: Any, after: Any, mask: Any) -> tuple:
-        return lstm(xp, state[0], state[1], recurrent, mask)
+    def _fast(self, xp: Any, state: tuple, recurrent: Any, after: Any, mask: Any, **more: Any) -> tuple:
+        return lstm(xp, state[0], state[1], recurrent, mask, **more)
 
 
 class _GRU(_Gated):
     gates = 3
+    projects = True
 
     def __init__(
         self,
@@ -253,8 +262,8 @@ class _GRU(_Gated):
     def _usual(self) -> bool:
         return self.reset_after and super()._usual()
 
-    def _fast(self, xp: Any, state: tuple, recurrent: Any, after: Any, mask: Any) -> tuple:
-        return gru(xp, state[0], recurrent, after, mask)
+    def _fast(self, xp: Any, state: tuple, recurrent: Any, after: Any, mask: Any, **more: Any) -> tuple:
+        return gru(xp, state[0], recurrent, after, mask, **more)
 
 
 # -- cells ---------------------------------------------------------------------------------------------------------------

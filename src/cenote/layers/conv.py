@@ -7,7 +7,9 @@ from typing import Any
 import jax
 
 from .. import activations
+from ..core import annotate
 from ..kernels.convolution import MODES, conv, pads_for
+from ..kernels.joined import asked_for_answers, can_join, conv_joined
 from . import check
 from .base import Layer
 
@@ -118,7 +120,38 @@ class _Conv(Convolution):
                 f"{type(self).__name__} with groups={self.groups} needs channels that divide by it, the input has {channels}"
             )
         kernel = self.param("kernel", (*self.kernel_size, channels // self.groups, self.filters))
+        if self.n == 2 and (self.train or asked_for_answers()) and (y := self._joined(x, kernel)) is not None:
+            return y
         return self._finish(self._slide(x, kernel, self.groups))
+
+    def _joined(self, x: jax.Array, kernel: jax.Array) -> jax.Array | None:
+        """With bias and rectifier in one pass, where there is such a kernel. Notes on the output say how what may follow, a
+        normalisation of known numbers, a rectifier, the largest of each 2x2, is done in that pass, too."""
+        if self.groups > 1 or self.padding in MODES or max(self.dilation_rate) > 1 or not isinstance(x, jax.core.Tracer):
+            return None  # a note on what is no tracer would have it computed twice
+        pads = self._pads(x.shape[1:-1])
+        if not can_join(x, kernel, self.strides, pads):
+            return None
+        bias = self.param("bias", (self.filters,), "zeros") if self.use_bias else None
+
+        def whole(kernel: Any, bias: Any, rectify: bool, windows: bool = False) -> jax.Array:
+            y = conv_joined(x, kernel, bias, self.strides, pads, rectify=rectify, windows=windows)
+            if not windows and self.activity_regularizer is None:
+                annotate(y, "largest of 2x2", lambda: whole(kernel, bias, rectify, windows=True))
+            return y
+
+        def sums(kernel: Any, bias: Any) -> jax.Array:
+            return annotate(whole(kernel, bias, False), "rectified alone", lambda: whole(kernel, bias, True))
+
+        def scaled(by: jax.Array, plus: jax.Array) -> jax.Array:
+            return sums(kernel * by, plus if bias is None else bias * by + plus)
+
+        if self.activation is activations.relu:
+            return whole(kernel, bias, True)
+        if self.activation is activations.linear:
+            y = sums(kernel, bias)
+            return annotate(y, "scaled", scaled) if asked_for_answers() else y
+        return self.activation(whole(kernel, bias, False))
 
 
 class Conv1D(_Conv):

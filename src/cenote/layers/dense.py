@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from .. import activations
+from ..kernels.product import product
 from .base import Layer
 from .check import floating, positive
 
@@ -43,8 +44,10 @@ class Dense(Layer):
                 f"Dense takes (batch, ..., feature), but the input has shape {x.shape}: give each a row, x.reshape(-1, 1)"
             )
         kernel = self.param("kernel", (x.shape[-1], self.units))
-        # One product of two matrices: more axes make XLA choose slower forms of it.
-        y = (x.reshape(-1, x.shape[-1]) @ kernel).reshape(*x.shape[:-1], self.units)
+        # One product of two matrices: more axes make XLA choose slower forms of it. Outside training it is the plain one, which
+        # those who walk through a jaxpr know.
+        times = product if self.train else jnp.matmul
+        y = times(x.reshape(-1, x.shape[-1]), kernel).reshape(*x.shape[:-1], self.units)
         if self.use_bias:
             y = y + self.param("bias", (self.units,), "zeros")
         return self.activation(y)

@@ -122,6 +122,10 @@ class BatchNormalization(_Scaled):
         mean, var = self.state("mean", (size,), "zeros"), self.state("var", (size,), "ones")
         slow = self._slow(size) if self.renorm else None
         if not (self.train and self.trainable):
+            if (scaled := annotation(x, "scaled")) is not None and annotation(x, "only here") and axis == moved.ndim - 1:
+                by = jax.lax.rsqrt(var + self.epsilon)  # in the pass of the convolution that x comes from
+                by = by * self.param("scale", (size,), "ones") if self.scale else by
+                return scaled(by, (self.param("bias", (size,), "zeros") if self.center else 0) - mean * by)
             y = (rows - mean) * jax.lax.rsqrt(var + self.epsilon)
         else:
             if mask is None and slow is None:

@@ -25,7 +25,7 @@ class Facts:
         versions: of the packages that matter.
         stopped: why training ended.
         interrupted: whether that was Ctrl-C.
-        kept_epoch: the epoch (from 1) whose weights the model has, where that was chosen by the validation loss.
+        kept_epoch: the epoch (from 1) whose weights the model has, where that was chosen by the validation part.
     """
 
     title: str = ""

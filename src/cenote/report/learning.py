@@ -76,12 +76,13 @@ def curves(story: Story, words: Language) -> Html:
     names.pop("learning_rate", None)
     rates = {r.get("learning_rate") for r in history.records}
     figures = [_curve(history, name, words) for name in [*names, *(["learning_rate"] if len(rates) > 1 else [])]]
+    held = any(key.startswith("val_") for record in history.records for key in record)
     kept = el("p", words.say("kept", epoch=story.facts.kept_epoch)) if story.facts.kept_epoch else None
     return el(
         "section",
         el("h2", words.say("curves")),
         kept,
-        el("p", words.say("curves_text"), class_="soft"),
+        el("p", words.say("curves_text"), class_="soft") if held else None,
         el("div", figures, class_="charts"),
     )
 

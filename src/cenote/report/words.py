@@ -82,7 +82,7 @@ EN = {
     "curves": "How it learned",
     "curves_text": "Training numbers are averages over an epoch, taken while the weights moved and with dropout on; "
     "validation is measured at its end. That is why validation often looks better at first.",
-    "kept": "The model is that of epoch {epoch}, where the validation loss was lowest.",
+    "kept": "The model is that of epoch {epoch}, the best one on the validation part.",
     "best_epoch": "best: {value} in epoch {epoch}",
     "epoch": "epoch",
     "no_curves": "Training ended before its first epoch did: there are no curves.",
@@ -238,7 +238,7 @@ ZH = {
     "curves": "学习过程",
     "curves_text": "训练曲线是一整轮内的平均值，其间权重在变化、随机失活处于开启状态；验证曲线在每轮结束时测得。"
     "所以开始时验证结果往往显得更好。",
-    "kept": "保留的是第 {epoch} 轮的模型，那时验证损失最低。",
+    "kept": "保留的是第 {epoch} 轮的模型，它在验证部分上最好。",
     "best_epoch": "最佳：{value}，第 {epoch} 轮",
     "epoch": "轮",
     "no_curves": "训练在第一轮结束之前就停止了，因此没有曲线。",

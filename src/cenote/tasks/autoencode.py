@@ -155,6 +155,7 @@ class Autoencoding(Task):
             made = ImagePreparation.fit(training, size=self.option["size"])
             if self.option["size"] is None and max(made.shape[:2]) > SIDE:
                 made = ImagePreparation.fit(training, size=SIDE)
+                made.reasons = [r.replace("as asked", "larger pictures are made smaller for a code") for r in made.reasons]
         else:
             made = TablePreparation.fit(training, one_hot=WIDEST, most=WIDEST)
         self.preparation = made

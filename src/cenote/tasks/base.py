@@ -109,6 +109,7 @@ class Task:
     kind: ClassVar[str]  # what Examples.kind says: "table", "image", "text", "audio", "series"
     models: ClassVar[tuple[str, ...]] = ()  # names that ``model`` takes, the usual one first
     labelled: ClassVar[bool] = True  # whether examples without targets cannot be measured
+    choosing: ClassVar[int] = 0  # with fewer to train on, no validation part is held out: it would be too small to choose by
     options: ClassVar[Mapping[str, Any]] = {}  # further keyword arguments and their defaults; ``self.option["horizon"]``
 
     preparation: Preparation

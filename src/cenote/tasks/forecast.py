@@ -27,6 +27,7 @@ from .table_linear import ridge_weights
 
 __all__ = ["Forecast", "ForecastNetwork"]
 
+FEWEST = 5  # windows of a part, once those are left out that reach into a later one
 WIDE = 1024  # past values that the nonlinear part looks at
 
 
@@ -131,9 +132,10 @@ class Forecast(Task):
 
     def part(self, examples: Examples, validation: float | int, test: float | int) -> Parts:
         horizon, lost, count = examples.inputs.horizon, 0, len(examples)
-        if isinstance(validation, float) and validation:  # as many again as will be left out, if the series is long enough
-            wanted = round(count * validation) + horizon - 1
-            validation = wanted if wanted <= count / 4 else validation
+        if isinstance(validation, float) and validation:  # as many more as will be left out, if the series is long enough
+            least = FEWEST + horizon - 1
+            if count > 3 * least:
+                validation = max(min(round(count * validation) + horizon - 1, count // 4), least)
         parts = part(examples, how="time", validation=validation, test=test, seed=self.seed)
         for name, later in (("train", parts.validation), ("train", parts.test), ("validation", parts.test)):
             mine: Examples = getattr(parts, name)
@@ -141,7 +143,7 @@ class Forecast(Task):
                 continue
             keep = np.flatnonzero(mine.inputs.ends + horizon <= later.inputs.ends.min())
             lost += len(mine) - len(keep)
-            if len(keep) < 5:
+            if len(keep) < FEWEST:
                 raise ValueError(
                     f"the {name} part has {len(mine)} windows, which overlap with those after them: give a longer series, or a "
                     f"smaller horizon ({horizon}), history ({examples.inputs.history}), validation or test part"

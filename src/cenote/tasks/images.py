@@ -25,7 +25,7 @@ __all__ = ["ImageClassification", "epochs_for", "mirror_share"]
 SPEED = {"cpu": 120e9, "gpu": 10e12, "tpu": 10e12}  # floating point operations a second that training may hope for
 SECONDS = 120.0  # that training may take, about, unless the least number of epochs takes longer
 LEAST = 8  # epochs
-FEW = 500  # examples; below it the validation part is too small to choose by
+FEW = 500  # examples; below it a validation part is too small to choose by
 SCARCE = 5000  # examples; below it labels are softened and pictures mixed
 SMALL = 48  # pixels; pictures up to this side need no first reduction
 MOMENTUM = 0.9  # of batch statistics: with 0.99 they would lag behind for hundreds of steps
@@ -46,6 +46,7 @@ class ImageClassification(Classification):
     options: ClassVar[dict[str, Any]] = {"size": None, "mode": None, "fit": None, "flip": None, "skip_broken": False}
 
     preparation: ImagePreparation
+    choosing: ClassVar[int] = FEW
     soft = False  # are targets rows of probabilities, so that they can be mixed?
 
     @classmethod
@@ -123,9 +124,7 @@ class ImageClassification(Classification):
             choice.loss, choice.metrics = CategoricalCrossentropy(label_smoothing=0.1), ["categorical_accuracy"]
         if count < FEW:
             choice.monitor, choice.patience = "loss", epochs
-            reasons["patience"] = (
-                f"the last weights stay: with {count:,} examples the validation part is too small to choose by"
-            )
+            reasons["patience"] = f"the last weights stay: with {count:,} examples a validation part is too small to choose by"
         return choice
 
     def _of_patches(self, x: np.ndarray, y: Any, reasons: dict[str, str]) -> Choice:
@@ -134,7 +133,7 @@ class ImageClassification(Classification):
         loss, metrics = self.objective()
         epochs, _ = epochs_for(len(x), work / 3, 60 if self.multi_label else LEAST)  # the filters have no way backward
         reasons["epochs"] = "only the last layer learns" + ("" if self.multi_label else ", and begins as logistic regression")
-        reasons["patience"] = "the last weights stay: the validation part is too small to choose by"
+        reasons["patience"] = "the last weights stay: a validation part is too small to choose by"
         rate, batch = 3e-3 if self.multi_label else 1e-4, 16
         options: dict[str, Any] = {"learning_rate": rate, "schedule": cosine, "batch_size": batch, "monitor": "loss"}
         return Choice(model, "patches", loss, metrics, epochs=epochs, patience=epochs, reasons=reasons, **options)

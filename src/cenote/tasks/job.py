@@ -166,8 +166,7 @@ class Job:
             watches_model = False
 
         c, watch = self.choice, Watch()
-        monitor = c.monitor if self.held is not None else c.monitor.removeprefix("val_")
-        early = EarlyStopping(monitor, patience=c.patience, restore_best_weights=True)
+        early = EarlyStopping(c.monitor, patience=c.patience, restore_best_weights=True)
         x, y = feed(self.data, c.batch_size, self.task.seed)
         held = None if self.held is None else feed(self.held, max(c.batch_size, 256), None)
         began, interrupted = time.perf_counter(), False
@@ -243,6 +242,8 @@ def plan(task: Task, source: Any, *, validation: Any = None, test: Any = None) -
     held = task.arrays(parts.validation) if len(parts.validation) else None
     reading = time.perf_counter() - began
     choice = task.settled(task.choose(parts.train, x, y))
+    if held is None and choice.monitor.startswith("val_"):
+        choice = _without_choosing(choice, asked=task.patience is not None)
     count = None if callable(data) else len(jax.tree.leaves(x)[0])
     if count is not None and choice.batch_size > count:
         asked = {} if task.batch_size is None else {"batch_size": f"all {count:,} examples; {task.batch_size:,} were asked for"}
@@ -251,6 +252,15 @@ def plan(task: Task, source: Any, *, validation: Any = None, test: Any = None) -
     job.seconds["loading"] = reading
     _compile(job, x)
     return job
+
+
+def _without_choosing(choice: Choice, asked: bool) -> Choice:
+    """The choice where nothing is held out: the loss of training, by which only a patience that was ``asked`` for may stop."""
+    choice = replace(choice, monitor=choice.monitor.removeprefix("val_"))
+    if asked:
+        return choice
+    reasons = {**choice.reasons, "patience": "the last weights stay: nothing is held out to choose by"}
+    return replace(choice, patience=choice.epochs, reasons=reasons)
 
 
 def _compile(job: Job, x: Any) -> None:
@@ -314,6 +324,8 @@ def parted(task: Task, examples: Examples, validation: Any = None, test: Any = N
         else:
             own[name], shares[name] = read(task, value), 0
     parts = task.part(examples, shares["validation"], shares["test"])
+    if validation is None and len(parts.train) < task.choosing:
+        parts = task.part(examples, 0, shares["test"])
     for name, found in own.items():
         setattr(parts, name, found)
         parts.findings += [Finding(f"in the {name} part: {f.text}", f.severity, f.where) for f in found.findings]

@@ -25,9 +25,9 @@ __all__ = ["TabularClassification", "TabularRegression"]
 
 OPTIONS: dict[str, Any] = {
     "types": None, "drop": (), "groups": None, "time": None, "delimiter": None, "header": None, "encoding": "utf-8",
-    "ragged": "error",
+    "ragged": "error", "memory": None,
 }  # fmt: skip
-READING = ("delimiter", "header", "encoding", "ragged")
+READING = ("delimiter", "header", "encoding", "ragged", "memory")
 
 
 class _Tabular(Task):
@@ -220,11 +220,16 @@ _KINDS = {"classes": "classes", "quantity": "a quantity"}
 
 
 def _for_files(source: Any, reading: Mapping[str, Any]) -> dict[str, Any]:
-    """Options of reading, where the source is a file of rows that has use for them."""
+    """Options of reading, where the source is a file that has use for them."""
     import os
 
-    is_text = isinstance(source, (str, os.PathLike)) and not str(source).lower().endswith((".parquet", ".pq"))
-    return {k: v for k, v in reading.items() if v is not None} if is_text else {}
+    memory = reading.get("memory")
+    if memory is not None and (isinstance(memory, bool) or not isinstance(memory, (int, float)) or memory <= 0):
+        raise ValueError(f"memory={memory!r}: give a number of bytes, such as 1000000000")
+    if not isinstance(source, (str, os.PathLike)):
+        return {}
+    of_all = ("memory",) if str(source).lower().endswith((".parquet", ".pq")) else READING
+    return {k: v for k, v in reading.items() if v is not None and k in of_all}
 
 
 def one_hot(preparation: TablePreparation, inputs: Any) -> np.ndarray | None:

@@ -20,7 +20,7 @@ from .scores import Baseline, of_classes, of_labels
 
 __all__ = ["TextClassification"]
 
-FEW = 500  # texts; below it the validation part is too small to choose by
+FEW = 500  # texts; below it a validation part is too small to choose by
 MANY = 20_000  # texts
 STRENGTH = 2.0, 5.0  # of few, of many: how much the data count against the penalty on weights, as a support vector machine's C
 
@@ -121,7 +121,7 @@ class TextClassification(Classification):
         choice = Choice(model, "cnn", loss, metrics, schedule=cosine, epochs=12, patience=3, batch_size=size, reasons=why)
         if count < FEW:
             choice.monitor, choice.patience = "loss", choice.epochs
-            why["patience"] = f"the last weights stay: with {count:,} examples the validation part is too small to choose by"
+            why["patience"] = f"the last weights stay: with {count:,} examples a validation part is too small to choose by"
         return choice
 
     def baselines(self, parts: Parts) -> list[Baseline]:

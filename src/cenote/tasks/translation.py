@@ -13,9 +13,10 @@ import numpy as np
 
 from .. import layers
 from ..data.answers import Answers
-from ..data.examples import Examples
+from ..data.examples import Examples, Finding
 from ..data.preparation import Preparation
 from ..data.split import Parts
+from ..data.text.lines import essence
 from ..data.text.pairs import read_pairs
 from ..data.text.prepare import PairPreparation
 from ..data.text.tell import tell
@@ -27,6 +28,8 @@ from .generation import logits_by, token_table
 from .scores import Baseline, Scores, resampled
 
 __all__ = ["SequenceToSequence", "Translation"]
+
+TWINS = 0.01  # of the test translations; more of them that training has, too, are a warning
 
 
 class SequenceToSequence(Model):
@@ -212,6 +215,21 @@ class Translation(Task):
     def read(self, source: Any) -> Examples:
         given = {name: self.option[name] for name in ("direction", "text", "encoding")}
         return read_pairs(source, self.target, **given)
+
+    def part(self, examples: Examples, validation: float | int, test: float | int) -> Parts:
+        """As any task, and a finding of the translations in the test part that training has under another sentence."""
+        parts = super().part(examples, validation, test)
+        theirs, ours = ({essence(text) for text in side} for side in (parts.train.targets, parts.train.inputs))
+        pairs = enumerate(zip(parts.test.inputs, parts.test.targets, strict=True))
+        again = [i for i, (text, written) in pairs if essence(written) in theirs and essence(text) not in ours]
+        if again:
+            count, total, place = len(again), len(parts.test), str(parts.test.names[again[0]])
+            text = (
+                f"{count:,} of {total:,} test translations ({count / total:.1%}) stand in training under another sentence, "
+                f"such as that of {place}: they are easier to write than new ones"
+            )
+            parts.findings.append(Finding(text, "warning" if count > TWINS * total else "note", place))
+        return parts
 
     def prepare(self, training: Examples) -> tuple[Preparation, Answers | None]:
         given = {name: self.option[name] for name in ("tokenizer", "size", "joint", "longest")}

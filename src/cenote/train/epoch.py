@@ -29,6 +29,16 @@ def epoch_order(count: int, batch_size: int, *, seed: int, epoch: int, shuffle: 
     return order[:full].reshape(-1, batch_size), order[full:]
 
 
+def epoch_orders(room: int, epochs: range, count: int, batch_size: int, *, seed: int, shuffle: bool) -> list[np.ndarray]:
+    """`epoch_order` of several epochs in two arrays, (epoch, step, batch) and (epoch, size), with ``room`` for that many."""
+    shuffles = shuffle and batch_size < count
+    found = [epoch_order(count, batch_size, seed=seed, epoch=e, shuffle=shuffle) for e in (epochs if shuffles else epochs[:1])]
+    orders = [np.zeros((room, *part.shape), np.int32) for part in found[0]]
+    for order, *parts in zip(orders, *found, strict=True):
+        order[: len(epochs)] = parts  # one order serves all, where nothing is shuffled
+    return orders
+
+
 def take(data: Any, rows: Any) -> Any:
     """The examples at these rows, from every array of the data."""
     return jax.tree.map(lambda a: a.at[rows].get(mode="promise_in_bounds"), data)
@@ -73,14 +83,19 @@ def on_device(data: Any) -> Any:
     return jax.tree.map(lambda a: jax.device_put(roomy(a)), data)
 
 
+def room_of_steps(steps: int) -> int:
+    return max(room(steps), 32)
+
+
 def with_room(order: np.ndarray) -> jax.Array:
     """The order of an epoch on the device, with steps to spare."""
-    spare = max(room(len(order)), 32) - len(order)
+    spare = room_of_steps(len(order)) - len(order)
     return jax.device_put(np.concatenate([order, np.zeros((spare, *order.shape[1:]), order.dtype)]))
 
 
-def train_chunk(step: Step) -> Callable:
-    """``run(state, totals, data, order, start, stop) -> (state, totals)``: many steps, one program."""
+def train_chunk(step: Step, donates: bool) -> Callable:
+    """``run(state, totals, data, order, start, stop) -> (state, totals)``: many steps, one program, which consumes the first
+    two of its arguments if it ``donates``."""
 
     def run(state: TrainState, totals: Totals, data: Batch, order: Any, start: Any, stop: Any) -> Any:
         def body(i: Any, carry: tuple[TrainState, Totals]) -> tuple[TrainState, Totals]:
@@ -88,7 +103,7 @@ def train_chunk(step: Step) -> Callable:
 
         return jax.lax.fori_loop(start, stop, body, (state, totals))
 
-    return jax.jit(run, donate_argnums=(0, 1))
+    return jax.jit(run, donate_argnums=(0, 1) if donates else ())
 
 
 def train_epochs(objective: Objective, step: Step) -> Callable:
@@ -121,18 +136,18 @@ def train_epochs(objective: Objective, step: Step) -> Callable:
     return jax.jit(run)
 
 
-def evaluate_chunk(objective: Objective) -> Callable:
+def evaluate_chunk(objective: Objective, donates: bool) -> Callable:
     """``run(params, state, totals, data, order, start, stop) -> totals``; rows beyond the data (-1) are masked out."""
 
     def run(params: dict, state: dict, totals: Totals, data: Batch, order: Any, start: Any, stop: Any) -> Totals:
         def body(i: Any, totals: Totals) -> Totals:
             rows = order[i]
             batch = take(data, jnp.maximum(rows, 0))
-            return objective.loss(params, state, totals, batch, train=False, valid=rows >= 0)[1][1]
+            return objective.measured(params, state, totals, batch, valid=rows >= 0)
 
         return jax.lax.fori_loop(start, stop, body, totals)
 
-    return jax.jit(run, donate_argnums=(2,))
+    return jax.jit(run, donate_argnums=(2,) if donates else ())
 
 
 def padded_order(count: int, batch_size: int) -> np.ndarray:

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import jax
@@ -16,14 +17,14 @@ from ..data.feed import Resident, Stream
 from ..kernels.native import memory
 from .callbacks import CallbackList, TerminateOnNaN
 from .checkpoint import Checkpoints
-from .epoch import epoch_order, gathered, on_device, padded_order, room, with_room
+from .epoch import epoch_order, epoch_orders, gathered, on_device, padded_order, room, room_of_steps, with_room
 from .run import Run, interrupts
-from .state import TrainState, copy_arrays
+from .state import TrainState
 from .step import finished
 from .trainer import Trainer
 
 CHUNK_SECONDS = 0.1  # how often the host hears from the device
-MOST_EPOCHS, MOST_ROWS = 256, 1 << 20  # epochs in one program, and the examples that they may go through
+FEWEST_EPOCHS, MOST_EPOCHS, MOST_ROWS = 256, 1024, 1 << 20  # in one program, and the examples that they may go through
 FIRST_CHUNK = 16  # steps of the first chunk, before its speed is known
 
 
@@ -84,16 +85,15 @@ def fit(
             while run.epoch < plan.epochs and not run.stopping:
                 loop.short_epochs() if loop.runs_several() else loop.epoch()
         finally:
-            publish(run)
+            loop.publish()
         if plan.checkpoints is not None and run.interrupted:
-            plan.checkpoints.end(
-                run, hooks
-            )  # before early stopping puts the best weights back: a resumed run goes on from here
+            # Before early stopping puts the best weights back: a resumed run goes on from here.
+            plan.checkpoints.end(run, hooks)
         if not run.interrupted:
             run.state = finished(trainer.optimizer, run.state)
         hooks.on_train_end(run.history.records[-1] if run.history.records else None)
         loop.take_up()
-        publish(run)
+        loop.publish()
         if plan.checkpoints is not None and not run.interrupted:
             plan.checkpoints.end(run, hooks)
     if run.interrupted:
@@ -110,13 +110,22 @@ class _Loop:
         self, trainer: Trainer, feed: Any, plan: Plan, run: Run, hooks: CallbackList, publish: Callable, listen: Callable
     ) -> None:
         self.trainer, self.feed, self.plan = trainer, feed, plan
-        self.run, self.hooks, self.publish, self.listen = run, hooks, publish, listen
+        self.run, self.hooks, self.tell, self.listen = run, hooks, publish, listen
+        self.told: Any = None  # the state that was last published
         self.stepwise = hooks.overrides_batches  # then Python hears of every step
         self.forgives_nan = any(isinstance(c, TerminateOnNaN) for c in hooks)
-        self.length, self.warm = FIRST_CHUNK, False
-        self.epoch_seconds, self.warm_epochs = math.inf, False
+        self.step_key, self.epoch_key = ("step", feed.batch_size), ("epoch", feed.count, feed.batch_size)
+        known = trainer.paces.get(self.step_key, math.inf)
+        self.length, self.warm = max(FIRST_CHUNK, int(CHUNK_SECONDS / known)), False
+        self.epoch_seconds, self.warm_epochs = trainer.paces.get(self.epoch_key, math.inf), False
         self.unheard, self.heard = 0, 0.0  # steps that the host has not heard of, and when it last did
         self.data = on_device(feed.data) if isinstance(feed, Resident) else None
+
+    def publish(self) -> None:
+        """Show the run to those outside, unless they have seen it."""
+        if self.run.state is not self.told:
+            self.tell(self.run)
+            self.told = self.run.state
 
     def take_up(self) -> None:
         """After callbacks: what they changed outside the run."""
@@ -128,7 +137,7 @@ class _Loop:
         began, warm = time.perf_counter(), self.warm
         self.hooks.on_epoch_begin(run.epoch)
         self.take_up()
-        safe = copy_arrays((run.state.params, run.state.state))
+        safe = self.trainer.own((run.state.params, run.state.state))
         if run.totals is None:
             run.totals = self.trainer.new_totals()
         try:
@@ -145,9 +154,8 @@ class _Loop:
             found = evaluate(self.trainer, run.state.params, run.state.state, plan.validation, steps=plan.validation_steps)
             logs |= {f"val_{k}": v for k, v in found.items()}
             self.hooks.on_test_end(found)
-            if (
-                not math.isfinite(found["loss"]) and not self.forgives_nan
-            ):  # the last step of the epoch may have spoiled the weights
+            # The last step of the epoch may have spoiled the weights.
+            if not math.isfinite(found["loss"]) and not self.forgives_nan:
                 error = self._nan_text(found["loss"], run.learning_rate).replace(
                     "the loss became", "the validation loss became", 1
                 )
@@ -155,13 +163,13 @@ class _Loop:
                 raise FloatingPointError(error)
         run.history.add(run, logs)
         if self.hooks.watches_model:
-            self.publish(run)
+            self.publish()
         self.hooks.on_epoch_end(run.epoch, logs)
         self.take_up()
         run.history.amend(logs)  # with what callbacks have added
         run.epoch, run.position, run.totals = run.epoch + 1, 0, None
         if warm:
-            self.epoch_seconds = time.perf_counter() - began
+            self.epoch_seconds = self.trainer.paces[self.epoch_key] = time.perf_counter() - began
         if plan.checkpoints is not None:
             plan.checkpoints.epoch_ended(run, self.hooks, logs)
 
@@ -176,9 +184,9 @@ class _Loop:
             and plan.validation is None
             and plan.steps is None
             and plan.checkpoints is None
-            and feed.count <= MOST_ROWS // MOST_EPOCHS
+            and feed.count <= MOST_ROWS // FEWEST_EPOCHS
             and not self.hooks.decide
-            and self._fuses(np.zeros((1, feed.batch_size), np.int32))
+            and self.fuses
         )
 
     def _undo(self, safe: tuple) -> None:
@@ -192,23 +200,26 @@ class _Loop:
     def short_epochs(self) -> None:
         """As many epochs as take about `CHUNK_SECONDS`, in one call; then what each recorded is passed on in order."""
         run, feed, plan = self.run, self.feed, self.plan
-        count = min(MOST_EPOCHS, run.epochs - run.epoch, max(1, int(CHUNK_SECONDS / self.epoch_seconds)))
-        orders = [
-            epoch_order(feed.count, feed.batch_size, seed=plan.seed, epoch=run.epoch + i, shuffle=plan.shuffle)
-            for i in range(count)
-        ]
-        # Always the same shape, so that one compilation serves every number of epochs.
-        full, tails = (np.zeros((MOST_EPOCHS, *orders[0][part].shape), np.int32) for part in (0, 1))
-        for i, (batches, tail) in enumerate(orders):
-            full[i], tails[i] = batches, tail
+        most = min(MOST_EPOCHS, MOST_ROWS // feed.count)  # always the same, so that one compilation serves every number
+        count = min(most, run.epochs - run.epoch, max(1, int(CHUNK_SECONDS / self.epoch_seconds)))
+        epochs = range(run.epoch, run.epoch + count)
+        orders = epoch_orders(most, epochs, feed.count, feed.batch_size, seed=plan.seed, shuffle=plan.shuffle)
         began = time.perf_counter()
         first, before = int(run.state.step), run.state
-        run.state, numbers = self.trainer.epochs(run.state, self.data, full, tails, count)
-        columns = {k: v[:count].tolist() for k, v in jax.device_get(numbers).items()}
+        run.state, numbers = self.trainer.epochs(run.state, self.data, *orders, count)
+        columns = {k: np.asarray(v)[:count].tolist() for k, v in numbers.items()}
         if self.warm_epochs:
-            self.epoch_seconds = max((time.perf_counter() - began) / count, 1e-6)
+            pace = max((time.perf_counter() - began) / count, 1e-6)
+            self.epoch_seconds = self.trainer.paces[self.epoch_key] = pace
         self.warm_epochs = True
         rates = columns.pop(" learning_rate", [float("nan")] * count)
+        if not self.hooks.hears_epochs and (self.forgives_nan or all(map(math.isfinite, columns["loss"]))):
+            steps = [first + (i + 1) * feed.steps for i in range(count)]
+            examples = [run.examples + (i + 1) * feed.count for i in range(count)]
+            columns = {name: columns[name] for name in self.trainer.objective.names()}
+            run.history.add_several(run, columns, steps, examples, rates)
+            run.epoch, run.position, run.examples = run.epoch + count, 0, examples[-1]
+            return
         for i in range(count):
             logs = {name: columns[name][i] for name in self.trainer.objective.names()}
             run.position, run.examples = feed.steps, run.examples + feed.count
@@ -229,14 +240,19 @@ class _Loop:
             raise ValueError(f"steps_per_epoch={run.steps}, but the data gives {feed.steps} batches of {feed.batch_size}")
         full = full[: run.steps]
         if len(full):
-            self._fused(full) if self._fuses(full) else self._one_by_one(full)
+            self._fused(full) if self.fuses else self._one_by_one(full)
         if len(tail) and run.position == len(full) < run.steps and not run.stopping:
             self._step(gathered(feed.data, tail), len(tail))
 
-    def _fuses(self, full: Any) -> bool:
-        run, trainer = self.run, self.trainer
+    @cached_property
+    def fuses(self) -> bool:
+        """Whether steps run in one compiled loop; finding out traces the program that the first chunk then uses."""
+        run, trainer, feed = self.run, self.trainer, self.feed
         totals = run.totals if run.totals is not None else trainer.new_totals()
-        return trainer.fuses(trainer.chunk, run.state, totals, self.data, with_room(full), 0, 0)
+        assert run.steps is not None
+        steps = room_of_steps(min(run.steps, feed.count // feed.batch_size))
+        order = jax.ShapeDtypeStruct((steps, feed.batch_size), np.int32)
+        return trainer.fuses(trainer.chunk, run.state, totals, self.data, order, 0, 0)
 
     def _fused(self, full: Any) -> None:
         run, trainer = self.run, self.trainer
@@ -309,7 +325,7 @@ class _Loop:
             raise FloatingPointError(self._nan_text(logs["loss"], run.learning_rate))
         run.history.note(run, logs)
         if (self.stepwise and self.hooks.watches_model) or self.hooks.watches_chunks:
-            self.publish(run)
+            self.publish()
         if self.stepwise:
             self.hooks.on_train_batch_end(run.position - 1, logs)
         self.hooks.on_chunk_end(run.position, logs)
@@ -331,6 +347,7 @@ class _Loop:
             return
         wish = steps * CHUNK_SECONDS / max(seconds, 1e-6)
         self.length = max(1, min(int(wish), 8 * self.length))
+        self.trainer.paces[self.step_key] = max(seconds, 1e-6) / steps
 
 
 def evaluate(

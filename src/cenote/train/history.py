@@ -136,6 +136,18 @@ class History:
         self._taken = set()
         self.amend(logs)
 
+    def add_several(self, run: Any, columns: Mapping[str, list], steps: list[int], examples: list[int], rates: list) -> None:
+        """Record the ends of epochs that ran in one program: ``columns`` of their logs by name, and of a record's numbers."""
+        columns = {k: v if isinstance(v[0], float) else [_plain(each) for each in v] for k, v in columns.items()}
+        first, seconds = int(run.epoch), round(run.seconds, 6)
+        self.epoch.extend(range(first, first + len(steps)))
+        for i, (step, seen, rate, *values) in enumerate(zip(steps, examples, rates, *columns.values(), strict=True)):
+            known = {"epoch": first + i, "step": step, "examples": seen, "learning_rate": rate, "seconds": seconds}
+            self.records.append(known | dict(zip(columns, values, strict=True)))
+        for name, values in columns.items():
+            self.history.setdefault(name, []).extend(values)
+        self._taken = set(columns)
+
     def amend(self, logs: Mapping[str, Any]) -> None:
         """Take into the last record what its logs have got since, from callbacks at the epoch's end."""
         for name, value in logs.items():

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..core import Weight, collecting, describe
+from ..kernels.joined import answering
 
 Batch = dict[str, Any]  # {"x": inputs, "y": targets or None, "w": sample weights or None}
 Totals = dict[str, Any]
@@ -103,6 +104,11 @@ class Objective:
         new["loss"] = _add(totals["loss"], total, count)
         new = jax.lax.stop_gradient({k: new[k] for k in totals})
         return total, (new_state, new)
+
+    def measured(self, params: dict, state: dict, totals: Totals, batch: Batch, valid: Any = None) -> Totals:
+        """The totals with a batch that is only measured: no derivative will be asked for."""
+        with answering():
+            return self.loss(params, state, totals, batch, train=False, valid=valid)[1][1]
 
     def names(self) -> list[str]:
         """What is told, in Keras's order: the loss, those of the outputs, then the metrics in the order they were given."""

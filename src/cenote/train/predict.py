@@ -11,6 +11,7 @@ import numpy as np
 
 from ..data.arrays import as_arrays, check_finite, count_examples
 from ..data.feed import is_iterable_of_batches
+from ..kernels.joined import answering
 
 
 def predict(model: Any, x: Any, *, batch_size: int | None = None, steps: int | None = None) -> Any:
@@ -23,7 +24,7 @@ def predict(model: Any, x: Any, *, batch_size: int | None = None, steps: int | N
         return _carried(model, params, state, x, batch_size, steps)
     run = model._predictors.get("predict")
     if run is None:
-        run = model._predictors["predict"] = jax.jit(lambda p, s, x: model._pure(p, s, x, train=False)[0])
+        run = model._predictors["predict"] = jax.jit(lambda p, s, x: _answers(model, p, s, x)[0])
     parts: list = []
     for batch, count in itertools.islice(_batches(model, x, batch_size), steps):
         size = _bucket(count, batch_size or 256)
@@ -40,11 +41,16 @@ def predict(model: Any, x: Any, *, batch_size: int | None = None, steps: int | N
     return _joined(parts)
 
 
+def _answers(model: Any, params: dict, state: dict, x: Any) -> tuple:
+    with answering():
+        return model._pure(params, state, x, train=False)
+
+
 def _carried(model: Any, params: dict, state: dict, x: Any, batch_size: int | None, steps: int | None) -> Any:
     """Batches as they are, since each row of the state belongs to a row of the batch."""
     run = model._predictors.get("carried")
     if run is None:
-        run = model._predictors["carried"] = jax.jit(lambda p, s, x: model._pure(p, s, x, train=False))
+        run = model._predictors["carried"] = jax.jit(lambda p, s, x: _answers(model, p, s, x))
     parts: list = []
     for batch, count in itertools.islice(_batches(model, x, batch_size), steps):
         y, state = run(params, state, batch)

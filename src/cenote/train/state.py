@@ -39,11 +39,7 @@ class TrainState:
     def with_arrays(self, params: dict, state: dict) -> TrainState:
         return replace(self, params=dict(params), state=dict(state))
 
-    def copy(self) -> TrainState:
-        """The same values in arrays of their own: a step may donate (consume) the arrays it is given."""
-        return copy_arrays(self)
-
 
 def copy_arrays(tree: Any) -> Any:
-    """A tree of arrays with memory of its own, without compiling anything."""
+    """A tree of arrays with memory of its own, without compiling anything: a step may donate (consume) what it is given."""
     return jax.device_put(tree, may_alias=False)

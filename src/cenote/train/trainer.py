@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import cached_property
 from typing import Any
@@ -11,15 +12,20 @@ import numpy as np
 
 from ..core import Weight
 from .epoch import evaluate_chunk, has_foreign_convolution, train_chunk, train_epochs
-from .objective import Batch, Objective, Output, Totals
-from .state import TrainState
+from .objective import Objective, Output, Totals
+from .state import TrainState, copy_arrays
 from .step import make_step, trained_names
+
+LARGE = 1 << 16  # numbers: from here on it pays to write new weights over the old ones
 
 
 class Trainer:
     """A plain ``apply`` with outputs (losses and metrics) and an optimizer, as programs that compile on first use.
 
     ``weights`` holds what is declared about each weight: which are trained, their regularizers and constraints.
+
+    The programs that train consume (donate) their train state if it is large; who wants to keep a state gives them `own`. Of
+    a small one, the copies that this asks for cost more than they save.
     """
 
     def __init__(
@@ -33,13 +39,15 @@ class Trainer:
         self.objective = Objective(apply, outputs, weights, augment)
         self.optimizer, self.weights = optimizer, weights
         self.step = make_step(self.objective, optimizer, weights)
-        self.chunk = train_chunk(self.step)
+        self.donates = sum(math.prod(w.shape) for w in weights.values()) >= LARGE
+        self.chunk = train_chunk(self.step, self.donates)
         self.epochs = train_epochs(self.objective, self.step)
-        self.one = jax.jit(self.step, donate_argnums=(0, 1))
+        self.one = jax.jit(self.step, donate_argnums=(0, 1) if self.donates else ())
         self.one_kept = jax.jit(self.step)
-        self.evaluate_chunk = evaluate_chunk(self.objective)
-        self.evaluate_one = jax.jit(self.test)
+        self.evaluate_chunk = evaluate_chunk(self.objective, self.donates)
+        self.evaluate_one = jax.jit(self.objective.measured)
         self.numbers = jax.jit(self.objective.compute)
+        self.paces: dict[Any, float] = {}  # what `fit` has measured, so that the next one need not find out again
         self._fused: dict[Any, bool] = {}
 
     def start(self, params: dict, state: dict, key: Any) -> TrainState:
@@ -47,9 +55,17 @@ class Trainer:
         trained = trained_names(self.weights)
         return TrainState.create(params, state, self.optimizer.init({k: v for k, v in params.items() if k in trained}), key)
 
+    def own(self, tree: Any) -> Any:
+        """A tree of arrays that may be given to the programs, in place of one that is kept."""
+        return copy_arrays(tree) if self.donates else tree
+
     def new_totals(self) -> Totals:
-        """Totals of nothing, in arrays of their own."""
-        return jax.tree.map(lambda a: jax.device_put(a.copy()), self._no_totals)
+        """Totals of nothing, in arrays that may be given to the programs."""
+        return jax.tree.map(lambda a: jax.device_put(a.copy()), self._no_totals) if self.donates else self._kept_totals
+
+    @cached_property
+    def _kept_totals(self) -> Totals:
+        return jax.device_put(self._no_totals)
 
     @cached_property
     def _no_totals(self) -> Totals:
@@ -60,8 +76,8 @@ class Trainer:
 
     def logs(self, totals: Totals) -> dict[str, float]:
         """Losses and metrics as Python numbers (lists, for a metric with several values); waits for the device."""
-        found = jax.device_get(self.numbers(totals))
-        return {name: found[name].tolist() for name in self.objective.names()}  # compiled programs sort their dicts
+        found = self.numbers(totals)  # not by `jax.device_get`, whose start of several copies at once costs more than they
+        return {name: np.asarray(found[name]).tolist() for name in self.objective.names()}  # compiled programs sort their dicts
 
     def fuses(self, program: Callable, *args: Any) -> bool:
         """Whether batches run in one compiled loop: everywhere, but for foreign convolutions on the CPU."""
@@ -71,6 +87,3 @@ class Trainer:
         if key not in self._fused:
             self._fused[key] = not has_foreign_convolution(program, *args)
         return self._fused[key]
-
-    def test(self, params: dict, state: dict, totals: Totals, batch: Batch) -> Totals:
-        return self.objective.loss(params, state, totals, batch, train=False)[1][1]

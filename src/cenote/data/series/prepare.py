@@ -11,7 +11,7 @@ from ..examples import Examples, Finding
 from ..preparation import Preparation
 from ..tables.columns import kinds
 from ..tables.encoders import calendar
-from ..tables.read import read_table
+from .read import whole_table
 from .series import Step, Windows, as_series
 
 __all__ = ["Ahead", "SeriesPreparation", "best_period", "naive"]
@@ -91,7 +91,7 @@ class SeriesPreparation(Preparation):
         """
         if isinstance(source, Windows):
             return source
-        table, _ = read_table(source)
+        table, _ = whole_table(source)
         wanted = [*self.names, *([self.time] if self.time else [])]
         lacking = [name for name in wanted if name not in table]
         if lacking:

@@ -8,14 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from ..examples import Examples
+from ..examples import Examples, Finding
+from ..media import memory_share
 from ..tables import columns as types_of
 from ..tables.column import Table
 from ..tables.read import read_table, target_names
 from .series import Series, Windows, as_series
 
-__all__ = ["read", "usual_history", "usual_horizon"]
+__all__ = ["read", "usual_history", "usual_horizon", "whole_table"]
 
+TABLE, WINDOWS = 8, 2  # the shares of the machine's memory, one of so many, that a series and its windows may take
+VALUE = 32  # bytes for each value of a window while it is prepared
 HORIZONS = {"hour": 24, "day": 7, "business day": 5, "week": 8, "month": 12, "quarter": 4, "year": 3}
 
 
@@ -34,20 +37,19 @@ def read(
 
     ``target`` names the column(s) to foresee (without it, the only column of numbers, or the last), ``time`` that of the times
     (without it, the first one with dates). Other columns of numbers, or those in ``variables``, help. Rows out of order are
-    sorted, repeated times dropped, missing times and values filled with those before: each is reported. ``options`` are those
-    of `read_csv`.
+    sorted, repeated times dropped, missing times and values filled with those before: each is reported. Where all windows would
+    take more than half of the memory, every second (third, ...) is used. ``options`` are those of `read_csv`.
 
     Targets are float64 (window, horizon, target).
-    Raises: ValueError for times that are not regular, for too few values, for a target that is not there.
+    Raises: ValueError for times that are not regular, for too few values, for a target that is not there; BadFile for a file
+    that takes more than an eighth of the memory as columns.
 
     >>> table = {"day": [f"2020-01-{d:02d}" for d in range(1, 31)], "sales": [float(d % 7) for d in range(30)]}
     >>> examples = read(table, "sales", horizon=3, history=7)
     >>> len(examples), examples.targets.shape
     (21, (21, 3, 1))
     """
-    if isinstance(source, (str, os.PathLike)):
-        options.setdefault("memory", 1 << 40)  # a sample of its rows would be no series
-    table, found = read_table(source, **options)
+    table, found = whole_table(source, **options)
     kinds = types_of.kinds(table, types)
     targets = target_columns(table, kinds, target, time)
     series, more = as_series(table, kinds, targets, time, None if variables is None else list(variables))
@@ -60,7 +62,13 @@ def read(
             f"{table.file or 'the table'} has {len(series):,} values: too few for windows of {history} known and {horizon} "
             f"unknown ones (at least {history + horizon + 9}); give more, or a smaller history= or horizon="
         )
-    ends = np.arange(history, history + count)
+    each = VALUE * (history * len(series.names) + horizon * len(targets))
+    apart = -(-count * each // memory_share(WINDOWS))
+    ends = np.arange(history + (count - 1) % apart, history + count, apart)  # the latest one is among them
+    if apart > 1:
+        size = f"{count * each / (1 << 30):,.1f} GiB"
+        text = f"all {count:,} windows would take {size}: of {apart} that follow each other one is used"
+        found.append(Finding(text))
     windows = Windows(series, ends, history, horizon)
     first, last = (series.step.text(series.times[i]) for i in (0, -1))
     facts = {
@@ -71,10 +79,17 @@ def read(
         "horizon": horizon,
         "history": history,
         "target": {"names": targets, "kind": "quantity"},
-        "text": f"{len(series):,} values, one each {series.step}, {first} to {last}; {count:,} windows",
+        "text": f"{len(series):,} values, one each {series.step}, {first} to {last}; {len(ends):,} windows",
         "file": table.file,
     }
     return Examples("series", windows, windows.future(), windows.places(), facts, found, times=series.times[ends - 1])
+
+
+def whole_table(source: Any, **options: Any) -> tuple[Table, list[Finding]]:
+    """A table, and what was noticed; of a file all rows, since a sample of them would be no series."""
+    if isinstance(source, (str, os.PathLike)):
+        options = {"memory": memory_share(TABLE), "whole": True, **options}
+    return read_table(source, **options)
 
 
 def _whole(name: str, value: Any) -> int:

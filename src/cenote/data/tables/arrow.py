@@ -17,7 +17,7 @@ from ...progress import track
 from ..examples import Finding
 from .column import MISSING, Codes, Column, Table
 
-__all__ = ["of_words", "read_fast", "read_parquet", "sampled"]
+__all__ = ["of_words", "read_fast", "read_parquet", "sampled", "too_large"]
 
 LARGE = 4 << 20  # bytes, below which it does not pay
 BLOCK = 4 << 20  # bytes that are read at once
@@ -29,12 +29,12 @@ class _Unusual(Exception):
 
 
 def read_fast(
-    path: Path, shape: Any, packed: bool, numbers: list[bool], memory: int, seed: int, show: bool | None = None
+    path: Path, shape: Any, packed: bool, numbers: list[bool], memory: int, seed: int, whole: bool, show: bool | None = None
 ) -> tuple[Table, int] | None:
     """The table and how many rows the file has, or None if the careful reader must read it.
 
     ``numbers`` says of each column whether its first cells are numbers. Of a file that needs more than ``memory`` bytes a
-    random sample of the rows is kept.
+    random sample of the rows is kept; where it must be ``whole``, it is refused.
     """
     try:
         import pyarrow as arrow
@@ -67,6 +67,8 @@ def read_fast(
                 found.file = path.name
                 found.lines = found.lines + int(shape.header)  # type: ignore[operator]
                 return found, total
+            if whole:
+                raise too_large(path, memory)
             share = found
     except (arrow.ArrowInvalid, arrow.ArrowKeyError, OSError, _Unusual):
         return None
@@ -155,10 +157,21 @@ def sampled(kept: int, total: int, memory: int, path: Path) -> Finding:
     return Finding(text, "warning", path.name)
 
 
-def read_parquet(path: Path, rows: int | None, memory: int, seed: int, show: bool | None = None) -> tuple[Any, np.ndarray, int]:
+def too_large(path: Path, memory: int) -> BadFile:
+    """The error of a file that must be read whole, and needs more than the memory that it may."""
+    return BadFile(
+        f"{path} needs more than the {memory / (1 << 20):,.3g} MiB of memory that may be used, and must be read whole: give a "
+        f"part of its rows, in a file of their own"
+    )
+
+
+def read_parquet(
+    path: Path, rows: int | None, memory: int, seed: int, whole: bool, show: bool | None = None
+) -> tuple[Any, np.ndarray, int]:
     """An Arrow table of a file, or of a random sample of its rows that fits; their numbers from 1; and how many there are.
 
-    ``rows`` reads so many from the beginning alone. Raises: BadFile, and ImportError without pyarrow.
+    ``rows`` reads so many from the beginning alone; a file that must be ``whole`` is refused where it does not fit.
+    Raises: BadFile, and ImportError without pyarrow.
     """
     if not path.exists():
         raise FileNotFoundError(f"there is no file {path}")
@@ -176,7 +189,12 @@ def read_parquet(path: Path, rows: int | None, memory: int, seed: int, show: boo
                     file.iter_batches(BATCH), f"reading {path.name}", total=-(-total // BATCH), unit=BATCH, show=show
                 )
                 kept = _kept(pieces, rows, memory // 2, seed, share, total)  # what is made of them takes as much again
-                share, found = (kept, None) if isinstance(kept, float) else (share, kept)
+                if isinstance(kept, tuple):
+                    found = kept
+                elif whole:
+                    raise too_large(path, memory)
+                else:
+                    share = kept
             return arrow.Table.from_batches(found[0], file.schema_arrow), found[1], total
     except (arrow.ArrowInvalid, OSError) as error:
         raise BadFile(f"{path} is no Parquet file, or damaged: {error}") from error

@@ -20,7 +20,7 @@ import numpy as np
 from ...files import BadFile
 from ...progress import track
 from ..examples import Finding
-from .arrow import LARGE, read_fast, sampled
+from .arrow import LARGE, read_fast, sampled, too_large
 from .column import MEMORY, MISSING, Codes, Column, Table
 from .lines import Seen, batches, decoded_lines, gzipped, records
 from .sniff import Shape, sniff
@@ -72,6 +72,7 @@ def read_csv(
     ragged: str = "error",
     memory: int = MEMORY,
     seed: int = 0,
+    whole: bool = False,
     texts: Iterable[str] = (),
     rows: int | None = None,
     show: bool | None = None,
@@ -80,10 +81,10 @@ def read_csv(
 
     ``delimiter`` and ``header`` are found if they are not given; without a header the columns are column_1, column_2, ...
     ``ragged="skip"`` leaves rows of another length out. ``memory`` bounds what is kept, in bytes: of a larger file a random
-    sample of the rows is kept (drawn by ``seed``, in the order of the file). ``texts`` names columns that are not numbers,
-    even if they look so. ``rows`` reads so many rows from the beginning alone.
+    sample of the rows is kept (drawn by ``seed``, in the order of the file), and one that must be ``whole`` is refused.
+    ``texts`` names columns that are not numbers, even if they look so. ``rows`` reads so many rows from the beginning alone.
 
-    Raises: BadFile for a file that is empty, not text, in another encoding, cut off or ragged, naming the row.
+    Raises: BadFile for a file that is empty, not text, in another encoding, cut off or ragged, naming the row; and too large.
     """
     path = Path(path)
     if not path.exists():
@@ -101,7 +102,7 @@ def read_csv(
     as_texts = {shape.names.index(name) for name in texts if name in shape.names}
     numbers = [i not in as_texts and _numeric(column) for i, column in enumerate(_first_columns(path, shape, encoding))]
     if rows is None and path.stat().st_size >= LARGE and encoding.lower() in ("utf-8", "utf8") and ragged == "error":
-        fast = read_fast(path, shape, gzipped(path), numbers, memory, seed, show)
+        fast = read_fast(path, shape, gzipped(path), numbers, memory, seed, whole, show)
         if fast is not None:
             table, total = fast
             return table, found + ([sampled(len(table), total, memory, path)] if len(table) < total else [])
@@ -113,6 +114,8 @@ def read_csv(
         except _Texts as error:
             numbers[error.column] = False
         except _TooLarge as error:
+            if whole:
+                raise too_large(path, memory) from None
             share = error.share
         except _Unquoted:
             shape.quoting = csv.QUOTE_NONE

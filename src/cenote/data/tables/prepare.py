@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
 
 from ..examples import Examples, Finding
+from ..media import memory_share
 from ..preparation import Preparation
 from .column import Column, Table
 from .columns import Kind, infer
@@ -55,7 +57,6 @@ class TablePreparation(Preparation):
             encoder, why = _encoder(name, column, kind, one_hot, most)
             if encoder is None:
                 dropped[name] = why
-                found.append(Finding(f"column {name!r} is left out: {why}", "note", name))
                 continue
             encoders.append(encoder)
             found += _findings(encoder, column)
@@ -81,12 +82,14 @@ class TablePreparation(Preparation):
     def raw(self, source: Any) -> Table:
         """A table with the columns of training, from a path, a frame, a row as dict or list, or several rows.
 
-        Raises: ValueError for missing columns, naming them.
+        Raises: ValueError for missing columns, naming them; BadFile for a file too large to be read whole, which is a quarter
+        of the machine's memory as columns.
         """
         names = [e.name for e in self.encoders]
         if isinstance(source, (list, tuple)) and source and not isinstance(source[0], (Mapping, list, tuple)):
             source = [source]  # one row
-        table, _ = read_table(source)
+        options = {"memory": memory_share(4), "whole": True} if isinstance(source, (str, os.PathLike)) else {}
+        table, _ = read_table(source, **options)  # each row has its answer, so none may be left out
         lacking = [name for name in names if name not in table]
         if lacking and all(name.startswith("column_") for name in table.columns):  # rows without names
             everything = [*names, *self.dropped]

@@ -58,7 +58,7 @@ def read_table(source: Any, **options: Any) -> tuple[Table, list[Finding]]:
         path = Path(source)
         suffix = path.name.lower().removesuffix(".gz").rpartition(".")[2]
         if suffix in ("parquet", "pq"):
-            return _parquet(path, **{k: v for k, v in options.items() if k in ("rows", "memory", "seed", "show")})
+            return _parquet(path, **{k: v for k, v in options.items() if k in ("rows", "memory", "seed", "whole", "show")})
         if suffix in ("xls", "xlsx", "ods", "json", "jsonl", "feather", "arrow", "db", "sqlite", "sas7bdat", "dta", "sav"):
             raise BadFile(
                 f"{path} is no CSV, TSV or Parquet file: save it as one of those, or read it with pandas and give the frame"
@@ -131,9 +131,9 @@ def _of_series(series: Any) -> Column:
 
 
 def _parquet(
-    path: Path, rows: int | None = None, memory: int = MEMORY, seed: int = 0, show: bool | None = None
+    path: Path, rows: int | None = None, memory: int = MEMORY, seed: int = 0, whole: bool = False, show: bool | None = None
 ) -> tuple[Table, list[Finding]]:
-    found, numbers, total = read_parquet(path, rows, memory, seed, show)
+    found, numbers, total = read_parquet(path, rows, memory, seed, whole, show)
     table = _of_frame(found)
     table.file, table.lines = path.name, numbers
     return table, [sampled(len(table), total, memory, path)] if len(table) < total and rows is None else []

@@ -156,8 +156,8 @@ PLAIN: dict[str, Callable] = {  # (operands, parameters of the operation) -> wha
 }
 
 KERNELS: dict[str, Callable] = {  # C++ kernels, by what they are called
-    "cenote_lstm_forward": recurrence._lstm_arrays,
-    "cenote_gru_forward": recurrence._gru_arrays,
+    "cenote_lstm_forward": recurrence.lstm_arrays,
+    "cenote_gru_forward": recurrence.gru_arrays,
 }
 
 
@@ -171,11 +171,12 @@ def kernel(site: Site) -> tuple[list, Back]:
     if name not in KERNELS:
         return refused(site, f"that calls '{name}'")
 
+    (states, *_, gates), time = (v.aval.shape for v in site.eqn.outvars), site.eqn.invars[0].aval.shape[1]
+
     def function(*arrays: Any) -> Any:
-        *rest, mask = arrays
-        none = name == "cenote_gru_forward" and not rest[3].size
-        rest = [*rest[:3], None] if none else rest
-        return KERNELS[name](*rest, mask > 0 if mask.size else None)
+        *rest, mask = (a if a.size else None for a in arrays)  # what is not there comes as an empty array
+        asked = {"keep": 0 not in gates, "last": states[1] < time}
+        return KERNELS[name](*rest, None if mask is None else mask > 0, **asked)
 
     return restated(site, function)
 

@@ -26,10 +26,13 @@ __all__ = [
     "gelu",
     "gru_backward",
     "gru_forward",
+    "joined",
     "library",
     "lstm_backward",
     "lstm_forward",
     "operations",
+    "pooled_input",
+    "pooled_kernel",
     "rows_backward",
     "rows_forward",
     "standing_for",
@@ -37,63 +40,97 @@ __all__ = [
 ]
 
 
-def fits(*arrays: Any) -> bool:
-    """Whether the kernels are here, for arrays of this kind: float32, on the CPU.
+def fits(source: str, *arrays: Any) -> bool:
+    """Whether the kernels of a source (`build.SOURCES`) are here, for arrays of this kind: float32, on the CPU.
 
-    >>> fits(jnp.zeros(1, jnp.int32))
+    >>> fits("convolution", jnp.zeros(1, jnp.int32))
     False
     """
-    return all(a.dtype == jnp.float32 and a.size for a in arrays) and jax.default_backend() == "cpu" and library() is not None
+    suited = all(a.dtype == jnp.float32 and a.size for a in arrays) and jax.default_backend() == "cpu"
+    return suited and library(source) is not None
 
 
 def operations(target: str, shapes: list[tuple[int, ...]], result: tuple[int, ...]) -> int:
     """The floating-point operations of a forward kernel's products, from the shapes of what goes in and of what comes out.
 
-    >>> operations("cenote_lstm_forward", [(28, 1, 512), (1, 128), (1, 128), (128, 512), (0, 0)], (28, 1, 128))
+    >>> none = (0, 0)
+    >>> operations("cenote_lstm_forward", [(1, 28, 512), none, none, (1, 128), (1, 128), (128, 512), none], (1, 28, 128))
     3670016
     """
-    if target == "cenote_convolution_forward":
+    if target in ("cenote_convolution_forward", "cenote_depthwise_forward"):
         return 2 * math.prod(result) * math.prod(shapes[1][:-1])
-    if target == "cenote_lstm_forward":
-        return 2 * math.prod(shapes[0]) * shapes[3][0]
-    if target == "cenote_gru_forward":
-        return 2 * math.prod(shapes[0]) * shapes[2][0]
+    if target in ("cenote_lstm_forward", "cenote_gru_forward"):
+        steps, kernel, recurrent = shapes[0][:2], shapes[1], shapes[5 if "lstm" in target else 4]
+        return 2 * math.prod(steps) * (math.prod(kernel) + math.prod(recurrent))
     return 0
 
 
-def convolution(part: str, a: jax.Array, b: jax.Array, shape: tuple[int, ...], strides: Any, pads: Any) -> jax.Array:
+def convolution(
+    part: str, a: jax.Array, b: jax.Array, shape: tuple[int, ...], strides: Any, pads: Any, kind: str = "convolution"
+) -> jax.Array:
     """A convolution of pictures ("forward": picture, kernel), its gradient by the picture ("input": dy, kernel), or by the
-    kernel ("kernel": picture, dy). ``shape`` is that of the result; ``pads`` may be negative nowhere."""
+    kernel ("kernel": picture, dy). ``shape`` is that of the result; ``pads`` may be negative nowhere; ``kind`` may be
+    "depthwise"."""
+    return _call(f"cenote_{kind}_{part}", [shape], a, b, **_placed(strides, pads))[0]
+
+
+def joined(
+    x: Any, kernel: Any, bias: Any, *, shape: Any, strides: Any, pads: Any, rectify: bool, windows: bool, keep: bool
+) -> tuple:
+    """``(y, places)``: a convolution with its bias (or an empty one) and rectifier, and the largest of each 2x2 if asked for by
+    ``windows``; with ``keep`` which of the four places it was, 4 for none."""
+    places = jax.ShapeDtypeStruct(shape if keep else (0,), jnp.uint8)
+    options = {"rectify": np.int64(rectify), "windows": np.int64(windows)}
+    return _call("cenote_convolution_joined", [shape, places], x, kernel, bias, **_placed(strides, pads), **options)
+
+
+def pooled_input(dy: Any, places: Any, kernel: Any, *, shape: Any, size: Any, strides: Any, pads: Any) -> jax.Array:
+    """The gradient by the picture, from that of the windows of `joined`; ``size`` is that of the convolution's output."""
+    return _call("cenote_convolution_pooled_input", [shape], dy, places, kernel, **_placed(strides, pads, size))[0]
+
+
+def pooled_kernel(x: Any, dy: Any, places: Any, *, shape: Any, size: Any, strides: Any, pads: Any) -> tuple:
+    """The gradients by the kernel and by the bias, from that of the windows of `joined`."""
+    return _call("cenote_convolution_pooled_kernel", [shape, shape[-1:]], x, dy, places, **_placed(strides, pads, size))
+
+
+def _placed(strides: Any, pads: Any, size: Any = None) -> dict[str, np.int64]:
     numbers = {"down": strides[0], "across": strides[1], "above": pads[0][0], "before": pads[1][0]}
-    return _call(f"cenote_convolution_{part}", [shape], a, b, **{k: np.int64(v) for k, v in numbers.items()})[0]
+    numbers |= {} if size is None else {"rows": size[0], "columns": size[1]}
+    return {k: np.int64(v) for k, v in numbers.items()}
 
 
-def lstm_forward(xp: Any, h: Any, c: Any, recurrent: Any, mask: Any = None) -> tuple:
-    """``(h, c, gates)`` of all steps: (time, batch, unit) twice, and (time, batch, 4 unit) after their activations."""
-    time, batch, wide = xp.shape
-    states = (time, batch, wide // 4)
-    return _call("cenote_lstm_forward", [states, states, xp.shape], xp, h, c, recurrent, _mask(mask))
+def lstm_forward(
+    x: Any, kernel: Any, bias: Any, h: Any, c: Any, recurrent: Any, mask: Any = None, *, keep: bool = True, last: bool = False
+) -> tuple:
+    """``(h, c, gates)`` of all steps, batch first: (batch, time, unit) twice, and (batch, time, 4 unit) activated gates.
+
+    ``x`` (batch, time, feature) with ``kernel`` and ``bias``, or what inputs give to all gates, with None for both. Without
+    ``keep`` there are no gates, c is that of the last step, (batch, 1, unit), and so is h with ``last``.
+    """
+    shapes = _kept_shapes(x, h, keep, last)
+    return _call("cenote_lstm_forward", shapes, x, _or_none(kernel), _or_none(bias), h, c, recurrent, _mask(mask))
 
 
 def lstm_backward(dhs: Any, dh: Any, dc: Any, cs: Any, c0: Any, gates: Any, recurrent: Any, mask: Any = None) -> tuple:
-    """``(dxp, dh0, dc0)`` from the gradients of all outputs and of the last state."""
+    """``(dxp, dh0, dc0)`` from the gradients of all outputs (None: zeros) and of the last state."""
     shapes = [gates.shape, dh.shape, dc.shape]
-    return _call("cenote_lstm_backward", shapes, dhs, dh, dc, cs, c0, gates, recurrent, _mask(mask))
+    return _call("cenote_lstm_backward", shapes, _or_none(dhs), dh, dc, cs, c0, gates, recurrent, _mask(mask))
 
 
-def gru_forward(xp: Any, h: Any, recurrent: Any, after: Any, mask: Any = None) -> tuple:
-    """``(h, kept)`` of all steps: (time, batch, unit), and (time, batch, 4 unit) of z, r, g and the candidate's part of u."""
-    time, batch, wide = xp.shape
-    units = wide // 3
-    bias = jnp.zeros(0, jnp.float32) if after is None else after
-    return _call("cenote_gru_forward", [(time, batch, units), (time, batch, 4 * units)], xp, h, recurrent, bias, _mask(mask))
+def gru_forward(
+    x: Any, kernel: Any, bias: Any, h: Any, recurrent: Any, after: Any, mask: Any, *, keep: bool = True, last: bool = False
+) -> tuple:
+    """``(h, kept)`` as `lstm_forward`; kept are z, r, g and the candidate's part of u, (batch, time, 4 unit)."""
+    states, _, kept = _kept_shapes(x, h, keep, last)
+    arrays = x, _or_none(kernel), _or_none(bias), h, recurrent, _or_none(after), _mask(mask)
+    return _call("cenote_gru_forward", [states, kept], *arrays)
 
 
 def gru_backward(dhs: Any, dh: Any, hs: Any, h0: Any, kept: Any, recurrent: Any, mask: Any = None) -> tuple:
     """``(du, dg, dh0)``: gradients of ``u = h @ recurrent + after``, of the candidate's input, and of the first state."""
-    time, batch, units = dhs.shape
-    shapes = [(time, batch, 3 * units), dhs.shape, dh.shape]
-    return _call("cenote_gru_backward", shapes, dhs, dh, hs, h0, kept, recurrent, _mask(mask))
+    shapes = [(*hs.shape[:2], 3 * hs.shape[2]), hs.shape, dh.shape]
+    return _call("cenote_gru_backward", shapes, _or_none(dhs), dh, hs, h0, kept, recurrent, _mask(mask))
 
 
 def columns_forward(x: Any, scale: Any, bias: Any, rest: Any, *, epsilon: float, rectify: bool) -> tuple:
@@ -159,10 +196,21 @@ def standing_for(plain: Callable, fast: Callable) -> Callable:
     return function
 
 
+def _kept_shapes(x: Any, h: Any, keep: bool, last: bool) -> list[tuple[int, ...]]:
+    """Of h, c and gates."""
+    (batch, time, _), units = x.shape, h.shape[1]
+    states = [(batch, time if wanted else 1, units) for wanted in (keep or not last, keep)]
+    return [*states, (batch, time, 4 * units) if keep else (0, 0, 0)]
+
+
+def _or_none(array: Any) -> jax.Array:
+    return jnp.zeros(0, jnp.float32) if array is None else array
+
+
 def _mask(mask: Any) -> jax.Array:
     return jnp.zeros((0, 0), jnp.float32) if mask is None else mask.astype(jnp.float32)
 
 
-def _call(name: str, shapes: list[tuple[int, ...]], *arrays: Any, **numbers: Any) -> tuple:
-    results = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
+def _call(name: str, shapes: list[Any], *arrays: Any, **numbers: Any) -> tuple:
+    results = [s if isinstance(s, jax.ShapeDtypeStruct) else jax.ShapeDtypeStruct(s, jnp.float32) for s in shapes]
     return tuple(jax.ffi.ffi_call(name, results, vmap_method="sequential")(*arrays, **numbers))

@@ -1,6 +1,7 @@
-// LSTM and GRU over whole sequences, float32. Each thread carries some rows of the batch through all of time, so that nobody waits
-// for anybody; a row's numbers do not depend on who reckons it. Arrays are (time, batch, ...), gates in Keras's order. What depends
-// on no earlier step, the products with inputs and the gradients of weights, is done outside, as one product each.
+// LSTM and GRU over whole sequences, float32. Some rows of the batch at a time go through all of time, few enough for their states
+// and the weights to stay in a core's own cache, so that no thread waits for another; a row's numbers do not depend on who reckons
+// it. Arrays are (batch, time, ...), gates in Keras's order. The gradients of weights, which depend on no earlier step, are done
+// outside, as one product each.
 
 #include <algorithm>
 
@@ -13,171 +14,235 @@ namespace {
 using Array = ffi::Buffer<ffi::F32>;
 using Result = ffi::ResultBuffer<ffi::F32>;
 
-struct Sizes {
-  int64_t time, batch, units;
-  const float* mask;  // (time, batch), or null: a step with a zero leaves the state as it is
+constexpr int64_t kRows = 64;  // of the batch that go through time together, at most
 
-  Sizes(const Array& states, const Array& mask)
-      : time(states.dimensions()[0]), batch(states.dimensions()[1]), units(states.dimensions()[2]),
+// Numbers from one row of a scratch array to the next: not a power of two, which would map all rows to the same lines of a cache.
+inline int64_t spaced(int64_t wide) { return round_up(wide, kLanes) + kLanes; }
+
+struct Sizes {
+  int64_t batch, time, units;
+  const float* mask;  // (batch, time), or null: a step with a zero leaves the state as it is
+
+  Sizes(const Array& steps, int64_t units, const Array& mask)
+      : batch(steps.dimensions()[0]), time(steps.dimensions()[1]), units(units),
         mask(mask.element_count() ? mask.typed_data() : nullptr) {}
 
-  int64_t row(int64_t t, int64_t b) const { return (t * batch + b) * units; }
-  bool skips(int64_t t, int64_t b) const { return mask && mask[t * batch + b] == 0; }
+  int64_t row(int64_t b, int64_t t) const { return b * time + t; }
+  bool skips(int64_t b, int64_t t) const { return mask && mask[row(b, t)] == 0; }
 
-  // Rows [first, last) for each thread, a few at least.
+  // Where the state after step t goes in an array (batch, time, unit), or (batch, 1, unit) for the last one only; null for nowhere.
+  float* place(Result& states, int64_t b, int64_t t) const {
+    if (states->dimensions()[1] == time) return states->typed_data() + row(b, t) * units;
+    return t == time - 1 ? states->typed_data() + b * units : nullptr;
+  }
+
+  // Rows [first, last) for each part of the work: a few at least, kRows at most, and as many parts for each thread.
   template <typename Work>
   void share(ffi::ThreadPool& pool, const Work& work) const {
-    int64_t parts = std::max<int64_t>(1, std::min<int64_t>(pool.num_threads(), batch / 4));
+    int64_t threads = std::max<int64_t>(1, std::min<int64_t>(pool.num_threads(), batch / 4));
+    int64_t parts = round_up((batch + kRows - 1) / kRows, threads);
     cenote::share(pool, parts, [&](int64_t i) { work(i * batch / parts, (i + 1) * batch / parts); });
   }
 };
 
-// The recurrent kernel (unit, gates * unit) as the product with a state reads it, and turned round for the way back.
-Packed packed(const Array& kernel) {
-  int64_t wide = kernel.dimensions()[1];
-  const float* w = kernel.typed_data();
-  return Packed(1, kernel.dimensions()[0], wide, [=](int64_t i, int c) { return w[i * wide + c]; });
+// What goes into a layer: inputs (batch, time, feature) with their kernel and bias, or, without a kernel, what they give to all gates.
+struct Inputs {
+  const float *x, *weights;
+  int64_t features, wide;
+  std::vector<float> bias;  // zeros, where there is none
+
+  Inputs(const Array& x, const Array& kernel, const Array& bias)
+      : x(x.typed_data()), weights(kernel.typed_data()), features(kernel.element_count() ? kernel.dimensions()[0] : 0),
+        wide(features ? kernel.dimensions()[1] : x.dimensions()[2]), bias(wide) {
+    if (bias.element_count()) std::copy_n(bias.typed_data(), wide, this->bias.data());
+  }
+
+  // Put step t of the rows [first, last) side by side, `step` numbers apart.
+  void read(const Sizes& s, int64_t t, int64_t first, int64_t last, float* to, int64_t step) const {
+    for (int64_t b = first; features && b < last; ++b, to += step)
+      std::memcpy(to, x + s.row(b, t) * features, features * sizeof(float));
+  }
+};
+
+void copy_rows(const float* from, float* to, int64_t step, int64_t units, int64_t count) {
+  for (int64_t b = 0; b < count; ++b) std::memcpy(to + b * step, from + b * units, units * sizeof(float));
 }
 
+// A kernel (unit, gates * unit), turned round for the way back.
 Packed turned(const Array& kernel) {
   int64_t wide = kernel.dimensions()[1];
   const float* w = kernel.typed_data();
   return Packed(1, wide, kernel.dimensions()[0], [=](int64_t i, int c) { return w[c * wide + i]; });
 }
 
-ffi::Error LstmForward(ffi::ThreadPool pool, Array xp, Array h0, Array c0, Array recurrent, Array mask, Result hs, Result cs,
-                       Result gates) {
-  Sizes s(*hs, mask);
-  int64_t units = s.units, wide = 4 * units;
-  Packed kernel = packed(recurrent);
+// `hs` and `cs` take the states of all steps or of the last; `gates` may be empty, where nobody asks for a derivative.
+ffi::Error LstmForward(ffi::ThreadPool pool, Array x, Array kernel, Array bias, Array h0, Array c0, Array recurrent, Array mask,
+                       Result hs, Result cs, Result gates) {
+  Sizes s(x, h0.dimensions()[1], mask);
+  Inputs in(x, kernel, bias);
+  int64_t units = s.units, wide = in.wide, features = in.features, step = spaced(features + units);
+  const float *of_input = in.weights, *of_state = recurrent.typed_data();
+  Packed weights(1, features + units, wide, [=](int64_t i, int c) {
+    return i < features ? of_input[i * wide + c] : of_state[(i - features) * wide + c];
+  });
+  bool keeps = gates->element_count();
   s.share(pool, [&](int64_t first, int64_t last) {
-    float* sums = scratch(0, (last - first) * wide);
+    int64_t rows = last - first;
+    float *sums = scratch(0, rows * wide), *seen = scratch(1, rows * step), *memory = scratch(2, rows * units);
+    copy_rows(h0.typed_data() + first * units, seen + features, step, units, rows);
+    copy_rows(c0.typed_data() + first * units, memory, units, units, rows);
     for (int64_t t = 0; t < s.time; ++t) {
-      const float* before_h = t ? hs->typed_data() + s.row(t - 1, 0) : h0.typed_data();
-      const float* before_c = t ? cs->typed_data() + s.row(t - 1, 0) : c0.typed_data();
-      row(before_h + first * units, units, 0, kernel, sums, wide, last - first);
+      in.read(s, t, first, last, seen, step);
+      row(seen, step, 0, weights, sums, wide, rows);
       for (int64_t b = first; b < last; ++b) {
-        const float *z = sums + (b - first) * wide, *x = xp.typed_data() + 4 * s.row(t, b);
-        float *kept = gates->typed_data() + 4 * s.row(t, b), *h = hs->typed_data() + s.row(t, b), *c = cs->typed_data() + s.row(t, b);
-        const float *old_h = before_h + b * units, *old_c = before_c + b * units;
-        bool skips = s.skips(t, b);
+        const float *z = sums + (b - first) * wide, *more = features ? in.bias.data() : in.x + s.row(b, t) * wide;
+        float *h = seen + (b - first) * step + features, *c = memory + (b - first) * units;
+        float* kept = keeps ? gates->typed_data() + s.row(b, t) * wide : nullptr;
+        bool skips = s.skips(b, t);
         each_vector(units, [&](int64_t k, int64_t n) {
-          auto sum = [&](int gate) { return load(z + gate * units + k, n) + load(x + gate * units + k, n); };
+          auto sum = [&](int gate) { return load(z + gate * units + k, n) + load(more + gate * units + k, n); };
           Vector i = sigmoid(sum(0)), f = sigmoid(sum(1)), g = tanh(sum(2)), o = sigmoid(sum(3));
-          store(kept + k, i, n), store(kept + units + k, f, n), store(kept + 2 * units + k, g, n), store(kept + 3 * units + k, o, n);
-          Vector memory = f * load(old_c + k, n) + i * g;
-          store(c + k, skips ? load(old_c + k, n) : memory, n);
-          store(h + k, skips ? load(old_h + k, n) : o * tanh(memory), n);
+          if (kept) {
+            store(kept + k, i, n), store(kept + units + k, f, n);
+            store(kept + 2 * units + k, g, n), store(kept + 3 * units + k, o, n);
+          }
+          if (skips) return;
+          Vector now = f * load(c + k, n) + i * g;
+          store(c + k, now, n);
+          store(h + k, o * tanh(now), n);
         });
+        if (float* to = s.place(hs, b, t)) std::memcpy(to, h, units * sizeof(float));
+        if (float* to = s.place(cs, b, t)) std::memcpy(to, c, units * sizeof(float));
       }
     }
   });
   return ffi::Error::Success();
 }
 
+// `dhs` is empty where only the last state had a gradient.
 ffi::Error LstmBackward(ffi::ThreadPool pool, Array dhs, Array dh_last, Array dc_last, Array cs, Array c0, Array gates,
                         Array recurrent, Array mask, Result dz, Result dh0, Result dc0) {
-  Sizes s(dhs, mask);
-  int64_t units = s.units, wide = 4 * units;
+  Sizes s(cs, cs.dimensions()[2], mask);
+  int64_t units = s.units, wide = 4 * units, step = spaced(wide);
+  const float* added = dhs.element_count() ? dhs.typed_data() : nullptr;
   Packed kernel = turned(recurrent);
   s.share(pool, [&](int64_t first, int64_t last) {
     // The gradients that flow back in time live where they end.
-    float *dh = dh0->typed_data(), *dc = dc0->typed_data(), *through = scratch(0, (last - first) * units);
-    size_t mine = (last - first) * units * sizeof(float);
-    std::memcpy(dh + first * units, dh_last.typed_data() + first * units, mine);
-    std::memcpy(dc + first * units, dc_last.typed_data() + first * units, mine);
+    float *dh = dh0->typed_data(), *dc = dc0->typed_data();
+    float *slopes = scratch(0, (last - first) * step), *through = scratch(1, (last - first) * units);
+    copy_rows(dh_last.typed_data() + first * units, dh + first * units, units, units, last - first);
+    copy_rows(dc_last.typed_data() + first * units, dc + first * units, units, units, last - first);
     for (int64_t t = s.time - 1; t >= 0; --t) {
-      const float* before_c = t ? cs.typed_data() + s.row(t - 1, 0) : c0.typed_data();
       for (int64_t b = first; b < last; ++b) {
-        float* out = dz->typed_data() + 4 * s.row(t, b);
-        bool skips = s.skips(t, b);
+        float* out = slopes + (b - first) * step;
+        bool skips = s.skips(b, t);
         if (skips) std::memset(out, 0, wide * sizeof(float));
-        const float *kept = gates.typed_data() + 4 * s.row(t, b), *c = cs.typed_data() + s.row(t, b);
+        const float *kept = gates.typed_data() + s.row(b, t) * wide, *c = cs.typed_data() + s.row(b, t) * units;
+        const float *before = t ? c - units : c0.typed_data() + b * units, *dout = added ? added + s.row(b, t) * units : nullptr;
         each_vector(units, [&](int64_t k, int64_t n) {
-          Vector d = load(dh + b * units + k, n) + load(dhs.typed_data() + s.row(t, b) + k, n);
+          Vector d = load(dh + b * units + k, n);
+          if (dout) d += load(dout + k, n);
           if (skips) return store(dh + b * units + k, d, n);
           Vector i = load(kept + k, n), f = load(kept + units + k, n), g = load(kept + 2 * units + k, n), o = load(kept + 3 * units + k, n);
           Vector seen = tanh(load(c + k, n));
           Vector through_c = load(dc + b * units + k, n) + d * o * (1.0f - seen * seen);
           store(out + k, through_c * g * i * (1.0f - i), n);
-          store(out + units + k, through_c * load(before_c + b * units + k, n) * f * (1.0f - f), n);
+          store(out + units + k, through_c * load(before + k, n) * f * (1.0f - f), n);
           store(out + 2 * units + k, through_c * i * (1.0f - g * g), n);
           store(out + 3 * units + k, d * seen * o * (1.0f - o), n);
           store(dc + b * units + k, through_c * f, n);
         });
+        std::memcpy(dz->typed_data() + s.row(b, t) * wide, out, wide * sizeof(float));
       }
-      row(dz->typed_data() + 4 * s.row(t, first), wide, 0, kernel, through, units, last - first);
+      row(slopes, step, 0, kernel, through, units, last - first);
       for (int64_t b = first; b < last; ++b)
-        if (!s.skips(t, b)) std::memcpy(dh + b * units, through + (b - first) * units, units * sizeof(float));
+        if (!s.skips(b, t)) std::memcpy(dh + b * units, through + (b - first) * units, units * sizeof(float));
     }
   });
   return ffi::Error::Success();
 }
 
 // u = h @ recurrent + after; z = sigmoid(x_z + u_z), r = sigmoid(x_r + u_r), g = tanh(x_g + r u_g), h = z h + (1 - z) g.
-// `gates` keeps z, r, g and u_g.
-ffi::Error GruForward(ffi::ThreadPool pool, Array xp, Array h0, Array recurrent, Array after, Array mask, Result hs, Result gates) {
-  Sizes s(*hs, mask);
-  int64_t units = s.units, wide = 3 * units;
-  Packed kernel = packed(recurrent);
-  const float* bias = after.element_count() ? after.typed_data() : nullptr;
+// `hs` takes the states of all steps or of the last; `gates` keeps z, r, g and u_g, or is empty.
+ffi::Error GruForward(ffi::ThreadPool pool, Array x, Array kernel, Array bias, Array h0, Array recurrent, Array after, Array mask,
+                      Result hs, Result gates) {
+  Sizes s(x, h0.dimensions()[1], mask);
+  Inputs in(x, kernel, bias);
+  int64_t units = s.units, wide = in.wide, features = in.features, step = spaced(features + units);
+  auto packed = [&](const float* w, int64_t length) {
+    return Packed(1, length, wide, [=](int64_t i, int c) { return w[i * wide + c]; });
+  };
+  Packed of_input = packed(in.weights, features), of_state = packed(recurrent.typed_data(), units);
+  std::vector<float> added(wide);
+  if (after.element_count()) std::copy_n(after.typed_data(), wide, added.data());
+  bool keeps = gates->element_count();
   s.share(pool, [&](int64_t first, int64_t last) {
-    float* sums = scratch(0, (last - first) * wide);
+    int64_t rows = last - first;
+    float *seen = scratch(0, rows * step), *given = scratch(1, rows * wide), *sums = scratch(2, rows * wide);
+    copy_rows(h0.typed_data() + first * units, seen + features, step, units, rows);
     for (int64_t t = 0; t < s.time; ++t) {
-      const float* before = t ? hs->typed_data() + s.row(t - 1, 0) : h0.typed_data();
-      row(before + first * units, units, 0, kernel, sums, wide, last - first);
+      in.read(s, t, first, last, seen, step);
+      if (features) row(seen, step, 0, of_input, given, wide, rows);
+      row(seen + features, step, 0, of_state, sums, wide, rows);
       for (int64_t b = first; b < last; ++b) {
-        const float *u = sums + (b - first) * wide, *x = xp.typed_data() + 3 * s.row(t, b), *old = before + b * units;
-        float *kept = gates->typed_data() + 4 * s.row(t, b), *h = hs->typed_data() + s.row(t, b);
-        bool skips = s.skips(t, b);
+        const float *u = sums + (b - first) * wide, *from = features ? given + (b - first) * wide : in.x + s.row(b, t) * wide;
+        float *h = seen + (b - first) * step + features, *kept = keeps ? gates->typed_data() + 4 * units * s.row(b, t) : nullptr;
+        bool skips = s.skips(b, t);
         each_vector(units, [&](int64_t k, int64_t n) {
-          auto state = [&](int gate) {
-            Vector sum = load(u + gate * units + k, n);
-            return bias ? sum + load(bias + gate * units + k, n) : sum;
+          auto state = [&](int gate) { return load(u + gate * units + k, n) + load(added.data() + gate * units + k, n); };
+          auto input = [&](int gate) {
+            Vector sum = load(from + gate * units + k, n);
+            return features ? sum + load(in.bias.data() + gate * units + k, n) : sum;
           };
-          auto input = [&](int gate) { return load(x + gate * units + k, n); };
           Vector z = sigmoid(input(0) + state(0)), r = sigmoid(input(1) + state(1)), inner = state(2);
-          Vector g = tanh(input(2) + r * inner), was = load(old + k, n);
-          store(kept + k, z, n), store(kept + units + k, r, n), store(kept + 2 * units + k, g, n), store(kept + 3 * units + k, inner, n);
-          store(h + k, skips ? was : z * was + (1.0f - z) * g, n);
+          Vector g = tanh(input(2) + r * inner);
+          if (kept) {
+            store(kept + k, z, n), store(kept + units + k, r, n);
+            store(kept + 2 * units + k, g, n), store(kept + 3 * units + k, inner, n);
+          }
+          if (!skips) store(h + k, z * load(h + k, n) + (1.0f - z) * g, n);
         });
+        if (float* to = s.place(hs, b, t)) std::memcpy(to, h, units * sizeof(float));
       }
     }
   });
   return ffi::Error::Success();
 }
 
-// du is the gradient of u, dg that of x_g; those of x_z and x_r are the first two parts of du.
+// du is the gradient of u, dg that of x_g; those of x_z and x_r are the first two parts of du. `dhs` may be empty.
 ffi::Error GruBackward(ffi::ThreadPool pool, Array dhs, Array dh_last, Array hs, Array h0, Array gates, Array recurrent, Array mask,
                        Result du, Result dg, Result dh0) {
-  Sizes s(dhs, mask);
-  int64_t units = s.units, wide = 3 * units;
+  Sizes s(hs, hs.dimensions()[2], mask);
+  int64_t units = s.units, wide = 3 * units, step = spaced(wide);
+  const float* added = dhs.element_count() ? dhs.typed_data() : nullptr;
   Packed kernel = turned(recurrent);
   s.share(pool, [&](int64_t first, int64_t last) {
-    float *dh = dh0->typed_data(), *through = scratch(0, (last - first) * units);
-    std::memcpy(dh + first * units, dh_last.typed_data() + first * units, (last - first) * units * sizeof(float));
+    float *dh = dh0->typed_data(), *slopes = scratch(0, (last - first) * step), *through = scratch(1, (last - first) * units);
+    copy_rows(dh_last.typed_data() + first * units, dh + first * units, units, units, last - first);
     for (int64_t t = s.time - 1; t >= 0; --t) {
-      const float* before = t ? hs.typed_data() + s.row(t - 1, 0) : h0.typed_data();
       for (int64_t b = first; b < last; ++b) {
-        float *out = du->typed_data() + 3 * s.row(t, b), *candidate = dg->typed_data() + s.row(t, b);
-        bool skips = s.skips(t, b);
+        float *out = slopes + (b - first) * step, *candidate = dg->typed_data() + s.row(b, t) * units;
+        bool skips = s.skips(b, t);
         if (skips) std::memset(out, 0, wide * sizeof(float)), std::memset(candidate, 0, units * sizeof(float));
-        const float* kept = gates.typed_data() + 4 * s.row(t, b);
+        const float *kept = gates.typed_data() + 4 * units * s.row(b, t), *dout = added ? added + s.row(b, t) * units : nullptr;
+        const float* before = t ? hs.typed_data() + s.row(b, t - 1) * units : h0.typed_data() + b * units;
         each_vector(units, [&](int64_t k, int64_t n) {
-          Vector d = load(dh + b * units + k, n) + load(dhs.typed_data() + s.row(t, b) + k, n);
+          Vector d = load(dh + b * units + k, n);
+          if (dout) d += load(dout + k, n);
           if (skips) return store(dh + b * units + k, d, n);
           Vector z = load(kept + k, n), r = load(kept + units + k, n), g = load(kept + 2 * units + k, n), inner = load(kept + 3 * units + k, n);
           Vector c = d * (1.0f - z) * (1.0f - g * g);
           store(candidate + k, c, n);
-          store(out + k, d * (load(before + b * units + k, n) - g) * z * (1.0f - z), n);
+          store(out + k, d * (load(before + k, n) - g) * z * (1.0f - z), n);
           store(out + units + k, c * inner * r * (1.0f - r), n);
           store(out + 2 * units + k, c * r, n);
           store(dh + b * units + k, d * z, n);
         });
+        std::memcpy(du->typed_data() + s.row(b, t) * wide, out, wide * sizeof(float));
       }
-      row(du->typed_data() + 3 * s.row(t, first), wide, 0, kernel, through, units, last - first);
+      row(slopes, step, 0, kernel, through, units, last - first);
       for (int64_t b = first; b < last; ++b)
-        if (!s.skips(t, b))
+        if (!s.skips(b, t))
           each_vector(units, [&](int64_t k, int64_t n) {
             float* to = dh + b * units + k;
             store(to, load(to, n) + load(through + (b - first) * units + k, n), n);
@@ -193,7 +258,8 @@ ffi::Error GruBackward(ffi::ThreadPool pool, Array dhs, Array dh_last, Array hs,
 EXPORTED(cenote_lstm_forward);
 XLA_FFI_DEFINE_HANDLER_SYMBOL(cenote_lstm_forward, cenote::LstmForward,
                               xla::ffi::Ffi::Bind().Ctx<xla::ffi::ThreadPool>()
-                                  .Arg<F32>().Arg<F32>().Arg<F32>().Arg<F32>().Arg<F32>().Ret<F32>().Ret<F32>().Ret<F32>());
+                                  .Arg<F32>().Arg<F32>().Arg<F32>().Arg<F32>().Arg<F32>().Arg<F32>().Arg<F32>()
+                                  .Ret<F32>().Ret<F32>().Ret<F32>());
 EXPORTED(cenote_lstm_backward);
 XLA_FFI_DEFINE_HANDLER_SYMBOL(cenote_lstm_backward, cenote::LstmBackward,
                               xla::ffi::Ffi::Bind().Ctx<xla::ffi::ThreadPool>()
@@ -202,7 +268,8 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(cenote_lstm_backward, cenote::LstmBackward,
 EXPORTED(cenote_gru_forward);
 XLA_FFI_DEFINE_HANDLER_SYMBOL(cenote_gru_forward, cenote::GruForward,
                               xla::ffi::Ffi::Bind().Ctx<xla::ffi::ThreadPool>()
-                                  .Arg<F32>().Arg<F32>().Arg<F32>().Arg<F32>().Arg<F32>().Ret<F32>().Ret<F32>());
+                                  .Arg<F32>().Arg<F32>().Arg<F32>().Arg<F32>().Arg<F32>().Arg<F32>().Arg<F32>()
+                                  .Ret<F32>().Ret<F32>());
 EXPORTED(cenote_gru_backward);
 XLA_FFI_DEFINE_HANDLER_SYMBOL(cenote_gru_backward, cenote::GruBackward,
                               xla::ffi::Ffi::Bind().Ctx<xla::ffi::ThreadPool>()

@@ -251,6 +251,11 @@ class CallbackList:
         return found[0] if found else None
 
     @property
+    def hears_epochs(self) -> bool:
+        """Does anybody hear of the beginning or end of an epoch?"""
+        return bool(self._calls.get("on_epoch_begin") or self._calls.get("on_epoch_end"))
+
+    @property
     def decide(self) -> bool:
         return any(getattr(c, "decides", True) for c in self.callbacks)
 
