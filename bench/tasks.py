@@ -397,7 +397,7 @@ def table(records: list[dict[str, Any]], names: list[str], all_rows: bool) -> st
         cells += ["" if base is None else f"{_spread(base[1], write)} {base[0]}"]
         cells += ["none" if peer is None else f"{_spread(peer[1], write)} {peer[0]}"]
         cells += ["" if peer is None else _verdict(ours, value, peer[1], sign)]
-        cells += [f"{np.mean([r['seconds'] for r in ours]):.0f}", f"{sum(first['counts'].values()):,}"]
+        cells += [f"{np.median([r['seconds'] for r in ours]):.0f}", f"{sum(first['counts'].values()):,}"]
         out.append("| " + " | ".join(cells) + " |")
     seeds = max((sum(r["who"] == OURS and r["set"] == n for r in records) for n in names), default=0)
     rows = "the training and the validation part" if all_rows else "the training part"
@@ -414,8 +414,8 @@ def table(records: list[dict[str, Any]], names: list[str], all_rows: bool) -> st
             "on the same test part; the best of its models on the test parts is shown (logistic or ridge regression, histogram",
             "gradient boosting; for texts a linear SVM and logistic regression on TF-IDF; where there are more than",
             f"{ROWS:,} pictures, so many of them, 16 to 28 pixels a side, with the first seed). Better, worse: by more than",
-            "one standard error of our score on one test part (its 95 % interval through 3.92). The seconds are of one process",
-            "from reading to the score, compiling included, without importing, the baselines and scikit-learn.",
+            "one standard error of our score on one test part (its 95 % interval through 3.92). The seconds are those of the",
+            "middle process, from reading to the score, compiling included, without importing, the baselines and scikit-learn.",
             "",
         ]
     )

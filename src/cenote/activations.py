@@ -59,6 +59,9 @@ def relu(x: Any, negative_slope: float = 0.0, max_value: float | None = None, th
     return y if max_value is None else jnp.minimum(y, max_value)
 
 
+setattr(relu, "looks_once", True)  # noqa: B010 (see core.notes.hand_on)
+
+
 @graph_function
 def leaky_relu(x: Any, negative_slope: float = 0.2) -> jax.Array:
     """``x`` above zero, ``negative_slope * x`` below. Source: Maas et al. 2013, ICML.

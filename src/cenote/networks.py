@@ -8,8 +8,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from .core import Graph, Input, Module, Node, annotate
+from .core import Graph, Input, Module, Node, annotation
 from .core.graph import sort_ops
+from .core.notes import hand_on
 from .layers.base import Layer
 from .layers.host import HostLayer
 from .model import Model
@@ -23,6 +24,8 @@ class Sequential(Model):
     >>> model.count_params()
     26
     """
+
+    looks_once = True
 
     def __init__(self, layers: Iterable[Any] | None = None, *, name: str | None = None) -> None:
         super().__init__(name=name)
@@ -73,9 +76,11 @@ class Sequential(Model):
         return rest[0].prepare(x) if rest and isinstance(rest[0], Model) else x
 
     def forward(self, x: Any) -> Any:
-        for number, layer in enumerate(self.layers[self._on_host :]):
-            # What goes from one layer to the next goes nowhere else, so that the next may have it computed in another way.
-            x = layer(annotate(x, "only here", True) if number else x)
+        alone = bool(annotation(x, "only here"))
+        for layer in self.layers[self._on_host :]:
+            y = layer(hand_on(x, layer, alone))
+            alone = alone or y is not x  # what one layer makes goes to the next and nowhere else
+            x = y
         return x
 
     def _input_specs(self) -> tuple:

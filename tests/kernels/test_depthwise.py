@@ -84,7 +84,7 @@ def test_what_is_no_number_comes_through_and_stays_in_its_channel():
 
 
 @needs_native
-def test_the_number_of_threads_changes_no_bit():
+def test_the_same_bits_each_time():
     x, dy = draw(9, 13, 11, 20), draw(9, 13, 11, 20)
     run = jax.jit(lambda: native.convolution("kernel", x, dy, (3, 3, 1, 20), (1, 1), ((1, 1), (1, 1)), kind="depthwise"))
     expected = np.asarray(run())

@@ -11,6 +11,7 @@ import pytest
 import cenote as cn
 from cenote import layers
 from cenote.kernels import activation, native, normalization
+from cenote.kernels.answers import answering
 from cenote.kernels.attention import Allowed, attend
 from cenote.kernels.native import memory
 
@@ -78,6 +79,27 @@ def test_attention(kind, monkeypatch):
     mask = {"causal": Allowed(causal=True), "padded": Allowed((shown,))}.get(kind)
     drops = (0.4, jax.random.key(3)) if kind == "dropped" else ()
     same(lambda q, k, v: attend(q, k, v, mask, *drops), [q, k, v], monkeypatch)
+
+
+@needs_native
+def test_answers_take_them_where_explanations_find_plain_steps():
+    x, heads = draw(6, 9), draw(1, 2, 3, 4)
+
+    def run(x, heads):
+        y = activation.gelu(normalization.normalize_rows(x, None, None, 1e-3))
+        return y, attend(heads, heads, heads, Allowed(causal=True))
+
+    plain, names = jax.jit(run)(x, heads), ("cenote_rows_forward", "cenote_gelu", "cenote_attention_forward")
+    assert not any(name in str(jax.make_jaxpr(run)(x, heads)) for name in names)
+    with answering():
+        traced = jax.make_jaxpr(lambda *a: run(*a))(x, heads)
+        slopes = jax.grad(lambda *a: sum(jnp.sum(y**2) for y in run(*a)), (0, 1))(x, heads)
+    assert all(name in str(traced) for name in names)
+    for got, want in zip(jax.core.eval_jaxpr(traced.jaxpr, traced.consts, x, heads), plain, strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
+    wanted = jax.grad(lambda *a: sum(jnp.sum(y**2) for y in run(*a)), (0, 1))(x, heads)
+    for got, want in zip(slopes, wanted, strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
 
 
 @needs_native

@@ -1,5 +1,6 @@
 """A convolution joined with bias, rectifier and windows of 2x2: the same numbers as apart, and computed once."""
 
+import contextlib
 import re
 
 import jax
@@ -9,7 +10,9 @@ import pytest
 
 import cenote as cn
 from cenote import layers
+from cenote.core import collecting
 from cenote.kernels import joined, native
+from cenote.kernels.answers import answering
 
 needs_native = pytest.mark.skipif(native.library("convolution") is None, reason=f"no native kernels: {native.status()}")
 RNG = np.random.default_rng(0)
@@ -161,6 +164,71 @@ def test_what_others_use_too_is_convolved_once(skips):
     same(model.predict(data)[..., :4], y)
 
 
+class Twice(layers.Layer):
+    """A layer of the user's own that looks at its input in two places."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x):
+        return self.inner(x), x
+
+
+def skipping(layer):
+    """A graph whose input goes to a layer and past it."""
+    x = cn.Input((6, 6, 4))
+    return cn.Model(x, [layer(x), x])
+
+
+def held(last):
+    """Networks in which a layer that could join a convolution is not alone with it."""
+    yield cn.Sequential([layers.Conv2D(4, 3), Twice(last())])
+    yield cn.Sequential([layers.Conv2D(4, 3), Twice(cn.Sequential([layers.Dropout(0.5), last()]))])
+    yield cn.Sequential([layers.Conv2D(4, 3), skipping(last())])
+    passed = cn.Sequential([layers.Conv2D(4, 3), layers.Dropout(0.5)])  # in prediction the convolution's own array
+    yield cn.Sequential([passed, Twice(last())])
+
+
+@needs_native
+@pytest.mark.parametrize("train", [False, True])
+def test_no_layer_inside_has_it_convolved_twice(train):
+    lasts = layers.BatchNormalization, layers.ReLU, layers.MaxPooling2D
+    models = [m.build(np.ones((1, 8, 8, 2), "float32"), key=i) for last in lasts for i, m in enumerate(held(last))]
+
+    def run(arrays, x):
+        with contextlib.nullcontext() if train else answering():
+            return [m._pure(*a, x, train=train, key=jax.random.key(0))[0] for m, a in zip(models, arrays, strict=True)]
+
+    assert calls(run, [m.arrays() for m in models], draw(2, 8, 8, 2)) == ["joined"] * len(models)
+
+
+@needs_native
+def test_lists_and_graphs_inside_join_what_goes_through_them():
+    x = cn.Input((6, 6, 4))
+    inner = cn.Model(x, layers.MaxPooling2D()(layers.ReLU()(layers.BatchNormalization()(x))))
+    tail = [layers.Dropout(0.5), cn.Sequential([inner])]
+    model = cn.Sequential([cn.Sequential([layers.Conv2D(4, 3)]), *tail]).build(np.ones((1, 8, 8, 2), "float32"))
+    data = draw(2, 8, 8, 2)
+
+    def run(params, state, x):
+        with answering():
+            return model._pure(params, state, x)[0]
+
+    run = jax.jit(run).lower(*model.arrays(), data).compile()
+    (call,) = re.findall(r"(.*)custom_call_target=.cenote_convolution", run.as_text() or "")
+    assert "f32[2,3,3,4]" in call  # what comes out are the windows
+    same(run(*model.arrays(), data), model(data))
+
+
+def test_what_is_not_traced_gets_no_notes():
+    """They would keep every array of a long network until its end."""
+    model, x = network().build(np.ones((1, 12, 12, 1), "float32")), draw(1, 12, 12, 1)
+    with collecting() as table:
+        model(x)
+    assert not table.entries
+
+
 @needs_native
 def test_prediction_takes_a_normalisation_into_the_kernel():
     block = [layers.Conv2D(6, 3), layers.BatchNormalization(epsilon=0.1), layers.ReLU(), layers.MaxPooling2D()]
@@ -175,7 +243,7 @@ def test_prediction_takes_a_normalisation_into_the_kernel():
     same(model(x), y)  # step by step
 
     def answered(params, state, x):
-        with joined.answering():
+        with answering():
             return model._pure(params, state, x)[0]
 
     assert calls(answered, *model.arrays(), x) == ["joined"]

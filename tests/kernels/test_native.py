@@ -21,6 +21,13 @@ RNG = np.random.default_rng(0)
 quick = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})  # each program runs once
 
 
+@pytest.fixture(autouse=True)
+def the_same_numbers():
+    """Whichever tests ran before."""
+    global RNG
+    RNG = np.random.default_rng(0)
+
+
 def draw(*shape):
     return jnp.asarray(RNG.normal(size=shape), jnp.float32)
 
@@ -283,6 +290,10 @@ def depthwise():
         yield native.convolution("forward", x, k, y, *rest)
         yield native.convolution("input", dy, k, x.shape, *rest)
         yield native.convolution("kernel", x, dy, k.shape, *rest)
+def products():
+    for rows, features, units in ((1, 1, 1), (2, 3, 33), (130, 7, 48), (70, 200, 100), (5, 4, 16)):
+        for bias in (draw(units), draw(0)):
+            yield native.dense(draw(rows, features), draw(features, units), bias, rectify=bias.size > 0)
 def recurrences():
     for time, batch, units in ((5, 7, 19), (1, 1, 1), (2, 9, 16)):
         mask = jnp.asarray(np.arange(time * batch).reshape(batch, time) % 3 > 0)

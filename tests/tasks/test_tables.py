@@ -29,6 +29,17 @@ def test_titanic_is_guessed_and_learned(titanic):
     assert "'Age' is missing in" in said and "rare categories of column 'Ticket'" in said
 
 
+def test_without_a_validation_part_the_last_weights_stay():
+    rows = {"size": [i / 2 for i in range(40)], "price": [3.0 * i + 1 for i in range(40)]}
+    task, seen = TabularRegression(target="price", model="linear", optimizer="sgd", learning_rate=5.0, epochs=4), []
+    job = task.plan(rows, validation=0)
+    keep = cn.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: seen.append((logs["loss"], job.model.get_weights())))
+    outcome = job.fit(verbose=0, callbacks=[keep])
+    assert seen[0][0] < seen[-1][0]  # so the first epoch was the best
+    assert all((a == b).all() for a, b in zip(job.model.get_weights(), seen[-1][1], strict=True))
+    assert outcome.kept_epoch is None and "nothing is held out to choose by" in job.announcement()
+
+
 def test_the_file_of_it_answers_the_same(titanic, tmp_path):
     trained, path = titanic
     trained.save(tmp_path / "titanic.cenote")

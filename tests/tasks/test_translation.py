@@ -141,6 +141,8 @@ def test_translations_that_training_has_under_another_sentence_are_said():
     (found,) = [f for f in parts.findings if "translations" in f.text]
     assert "1 of 10 test translations (10.0%) stand in training under another sentence" in found.text
     assert found.severity == "warning" and found.where == "en.txt:101" and in_chinese(found.text)
+    source.names = ()
+    assert any("such as that of example 101:" in f.text for f in Translation().part(source, 0, 0).findings)
     source.targets[100] = "neu"
     assert not [f for f in Translation().part(source, 0, 0).findings if "translations" in f.text]
 

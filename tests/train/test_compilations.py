@@ -88,6 +88,18 @@ def test_short_epochs_run_several_in_one_program_whatever_their_number(model, mo
     assert names == ["run"]
 
 
+def test_a_few_short_epochs_are_not_worth_a_program_of_their_own(monkeypatch):
+    monkeypatch.setattr(FIT, "CHUNK_SECONDS", 1e9)
+    model = cn.Sequential([layers.GlobalAveragePooling1D(), layers.Dense(1)])
+    model.compile("sgd", "mse")
+    x, longer, y = np.ones((640, 3, 2), "float32"), np.ones((640, 4, 2), "float32"), Y[:640, None]
+    model.fit(x, y, epochs=2, verbose=0)
+    with compilations() as names:
+        history = model.fit(x, y, epochs=2, verbose=0)
+    assert not names and history.chunks[0]["examples"] == 640  # the speed of a step is known
+    assert model.fit(longer, y, epochs=2, verbose=0).chunks[0]["examples"] == 32 * FIT.FIRST_CHUNK  # but not that of these
+
+
 def test_validation_and_evaluation_share_one_program_for_all_tails(model):
     with compilations() as names:
         model.fit(X[:1000], Y[:1000], epochs=2, verbose=0, validation_data=(X[:1000], Y[:1000]))

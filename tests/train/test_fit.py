@@ -71,6 +71,58 @@ def test_short_epochs_in_one_program_are_the_same_epochs():
     assert [r["examples"] for r in other.records][-1] == 70 * 30 and len(other.epoch) == 30
 
 
+class Hears(cn.callbacks.Callback):
+    decides = watches_model = False
+
+    def on_epoch_end(self, epoch, logs=None):
+        pass
+
+
+def test_epochs_that_nobody_hears_of_leave_the_same_records(monkeypatch):
+    monkeypatch.setattr(loop, "CHUNK_SECONDS", 1e9)  # from the third epoch on they run together, however busy the machine is
+
+    def records(**options):
+        model = cn.Sequential([layers.Dense(3, "softmax")])
+        rate = cn.optimizers.schedules.ExponentialDecay(0.1, 10, 0.9)
+        metrics = [cn.metrics.ConfusionMatrix(3), "acc"]
+        model.compile(cn.optimizers.SGD(rate), "sparse_categorical_crossentropy", metrics=metrics)
+        history = model.fit(X, LABELS, epochs=40, verbose=0, **options)
+        assert len(history.chunks) < 10
+        return history, [list({**r, "seconds": 0}.items()) for r in history.records]
+
+    (heard, told), (silent, found) = records(callbacks=[Hears()]), records()
+    assert str(found) == str(told) and heard.history == silent.history and heard.epoch == silent.epoch
+    assert [len(row) for row in silent.history["confusion_matrix"][7]] == [3, 3, 3]
+
+
+def test_a_nan_among_short_epochs_leaves_the_weights_of_the_epoch_before():
+    def spoiled(**options):
+        model = cn.Sequential([layers.Dense(1, kernel_initializer="ones")])
+        model.compile(cn.optimizers.SGD(0.9), "mse")  # each epoch is farther off than the one before
+        with pytest.raises(FloatingPointError, match="the loss became inf in epoch") as caught:
+            model.fit(X, TARGET, batch_size=70, epochs=2000, verbose=0, **options)
+        return model.get_weights(), str(caught.value).split(",")[0], len(model.history.records)
+
+    apart, together = spoiled(callbacks=[Decides()]), spoiled()
+    assert apart[1:] == together[1:] and same(apart[0], together[0])
+
+
+def test_states_that_are_given_away_train_the_same(monkeypatch):
+    def trained():
+        model = classifier(seed=4)
+        best = cn.callbacks.EarlyStopping("val_loss", patience=2, restore_best_weights=True)
+        held = {"validation_data": (X[::-1], LABELS), "callbacks": best}
+        fits = [model.fit(X, LABELS, batch_size=8, verbose=0, **o).history for o in ({"epochs": 8, **held}, {"epochs": 2})]
+        with pytest.raises(FloatingPointError):
+            model.fit(X * 1e30, LABELS, batch_size=8, verbose=0)
+        return model.get_weights(), fits
+
+    kept, one = trained()
+    monkeypatch.setattr("cenote.train.trainer.LARGE", 0)
+    given, other = trained()
+    assert same(kept, given) and one == other
+
+
 def test_the_last_short_batch_is_trained():
     model = cn.Sequential([layers.Dense(1, use_bias=False, kernel_initializer="zeros")])
     model.compile(cn.optimizers.SGD(1.0), "mse")

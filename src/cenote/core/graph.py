@@ -265,6 +265,7 @@ class Graph(Module):
     """
 
     _bookkeeping = Module._bookkeeping | {"_train_state", "_programs", "_drawn", "_looked"}
+    looks_once = True  # it tells its layers what it was told
 
     def __init__(self, inputs: Any, outputs: Any, *, also: Iterable[Node] = (), name: str | None = None) -> None:
         self.name = name
@@ -318,6 +319,12 @@ class Graph(Module):
         """Fill ``values`` with everything that the wanted nodes need."""
         ops = sort_ops(wanted, stop=values)
         users = Counter(parent for op in ops for parent in op.parents)
+
+        def alone(node: Node, elsewhere: bool) -> bool:
+            return users[node] == 1 and node not in wanted and not elsewhere
+
+        # Which arrays go to one op alone; what comes in or is passed on as it is may have other users, too.
+        single = {node: alone(node, not notes.annotation(value, "only here")) for node, value in values.items()}
         for op in ops:
             if op.target is None:
                 raise ValueError(f"node {op.name!r} must be fed: add it to feeds, e.g. feeds={{{op.name!r}: array}}")
@@ -327,11 +334,14 @@ class Graph(Module):
                     f"node {op.name!r} is not in this graph, which has no weights for {op.target!r}: "
                     f"make it with Graph(inputs, outputs, also=[node])"
                 )
-            result = op.call(values, self.layers[layer] if layer else None)
+            target = self.layers[layer] if layer else op.target
+            for parent in op.parents:
+                notes.hand_on(values[parent], target, single[parent])
+            result = op.call(values, target)
             for node, value in zip(op.outputs, jax.tree.leaves(result), strict=True):
                 values.setdefault(node, value)  # one of several outputs may have been fed
-                if users[node] == 1 and node not in wanted:
-                    notes.annotate(value, "only here", True)
+                passed = any(values[parent] is value and not single[parent] for parent in op.parents)
+                single.setdefault(node, alone(node, passed))
 
     def input_spec(self, free: int | None = None) -> Any:
         """What one call takes, with ``free`` for unknown sizes, or else a batch of one and sizes for which there is room."""

@@ -128,6 +128,7 @@ class Module:
 
     name: str | None = None
     _trainable: bool = True
+    looks_once: bool = False  # whether forward looks at its input in one place, and so may have it computed in another way
 
     # How often any module was made, frozen, or given a part: tells whoever keeps something about modules to look again.
     _changes: ClassVar[int] = 0

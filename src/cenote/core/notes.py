@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
+import jax
+
 
 class Table:
     """The notes of one outermost call, and the losses its layers added."""
@@ -54,6 +56,17 @@ def annotation(array: Any, name: str) -> Any:
     table = _table.get()
     entry = table.entries.get(id(array)) if table is not None else None
     return None if entry is None else entry[1].get(name)
+
+
+def hand_on(array: Any, to: Any, alone: bool) -> Any:
+    """Note on an array whether it goes to the layer or function ``to`` and nowhere else, and return the array.
+
+    Such an array may be computed in another way, in one pass with what follows. Only those are told (by the note "only here")
+    who say that they look at their input in one place: ``looks_once``.
+    """
+    if isinstance(array, jax.core.Tracer):  # of others nothing is gained, and the table would hold them until the call ends
+        annotate(array, "only here", alone and getattr(to, "looks_once", False))
+    return array
 
 
 def add_loss(value: Any) -> None:

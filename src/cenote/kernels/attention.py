@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from . import native
+from .answers import asked_for_answers
 from .random import bits, thin
 
 MASKED = -1e9  # the logit where attention is not allowed; a row without any allowed place attends evenly, as in Keras
@@ -140,7 +141,9 @@ def attend(
         return _attend_blocks(float(rate), scale, query, key, value, _allowed(mask), words)
     words = jax.random.key_data(seed) if drops else None  # pyright: ignore[reportArgumentType]
     allowed = _allowed(mask)
-    return _attend(float(rate), scale, _in_cpp(query, key, value, allowed), query, key, value, allowed, words)
+    fast = _in_cpp(query, key, value, allowed)
+    arrays = float(rate), scale, fast, query, key, value, allowed, words
+    return _forward(*arrays)[0] if fast and asked_for_answers() else _attend(*arrays)
 
 
 # -- weights that are kept -------------------------------------------------------------------------------------------------
@@ -154,7 +157,7 @@ def _in_cpp(query: Any, key: Any, value: Any, allowed: Allowed) -> bool:
     return usual and native.fits("attention", query, key, value)
 
 
-# What is called without a derivative (prediction, explanations) is the plain formulation; derivatives use C++.
+# What is called without a derivative (by explanations) is the plain formulation; derivatives use C++.
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
 def _attend(rate: float, scale: float, fast: bool, query: Any, key: Any, value: Any, allowed: Allowed, words: Any) -> jax.Array:
     return _weighted(rate, scale, query, key, value, allowed, words)[0]

@@ -67,8 +67,8 @@ def _conv_any(x: Any, kernel: Any, strides: Any, pads: Pads, dilation: Any, grou
     if groups > 1:
         # Each group apart: grouped convolutions fall to the naive loop, and groups are few.
         parts = zip(jnp.split(x, groups, -1), jnp.split(kernel, groups, -1), strict=True)
-        return jnp.concatenate([_fast(a, k, strides, pads, dilation) for a, k in parts], axis=-1)
-    return _fast(x, kernel, strides, pads, dilation)
+        return jnp.concatenate([slide(a, k, strides, pads, dilation) for a, k in parts], axis=-1)
+    return slide(x, kernel, strides, pads, dilation)
 
 
 def conv_transpose(
@@ -104,10 +104,10 @@ def _transpose_any(x: Any, kernel: Any, size: Any, strides: Any, pads: Pads, dil
         return there(x)[0]
     if x.ndim == 5:
         (window, *along), over = _depth(kernel, strides, pads, dilation)
-        parts = (_volume(_transpose(_planes(x), flat, size[1:], *over), x.shape[0]) for flat in kernel)
+        parts = (_volume(to_input(_planes(x), flat, size[1:], *over), x.shape[0]) for flat in kernel)
         back = (put_back(part, place, shape, *along) for place, part in zip(places(window), parts, strict=True))
         return functools.reduce(jnp.add, back)
-    return _transpose(x, kernel, size, strides, pads, dilation)
+    return to_input(x, kernel, size, strides, pads, dilation)
 
 
 def _depth(kernel: Any, strides: Any, pads: Pads, dilation: Any) -> tuple[tuple, tuple]:
@@ -189,7 +189,7 @@ def _every(x: jax.Array, strides: Any) -> jax.Array:
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
-def _fast(x: jax.Array, kernel: jax.Array, strides: Any, pads: Pads, dilation: Any) -> jax.Array:
+def slide(x: jax.Array, kernel: jax.Array, strides: Any, pads: Pads, dilation: Any) -> jax.Array:
     """Forward: a product for 1x1, C++ where it is, else a sum of shifted pictures for one channel, else XLA's convolution."""
     ci, co = kernel.shape[-2:]
     if not one_by_one(kernel, pads, strides) and in_cpp(x, kernel, pads, dilation):
@@ -209,20 +209,20 @@ def in_cpp(x: Any, kernel: Any, pads: Pads, dilation: Any, kind: str = "convolut
 
 
 def _forward(x: Any, kernel: Any, strides: Any, pads: Any, dilation: Any) -> tuple:
-    return _fast(x, kernel, strides, pads, dilation), (x, kernel)
+    return slide(x, kernel, strides, pads, dilation), (x, kernel)
 
 
 def _backward(strides: Any, pads: Pads, dilation: Any, saved: tuple, dy: jax.Array) -> tuple:
     x, kernel = saved
-    dx = _transpose(dy, kernel, x.shape[1:-1], strides, pads, dilation)
-    return dx, _kernel_gradient(x, dy, kernel.shape, strides, pads, dilation)
+    dx = to_input(dy, kernel, x.shape[1:-1], strides, pads, dilation)
+    return dx, to_kernel(x, dy, kernel.shape, strides, pads, dilation)
 
 
-_fast.defvjp(_forward, _backward)
+slide.defvjp(_forward, _backward)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4, 5))
-def _transpose(dy: jax.Array, kernel: jax.Array, size: Any, strides: Any, pads: Pads, dilation: Any) -> jax.Array:
+def to_input(dy: jax.Array, kernel: jax.Array, size: Any, strides: Any, pads: Pads, dilation: Any) -> jax.Array:
     """From the output of a convolution to its input, of this size: the gradient of one, and the transposed convolution."""
     *window, ci, co = kernel.shape
     if not one_by_one(kernel, pads, strides) and in_cpp(dy, kernel, pads, dilation):
@@ -240,20 +240,20 @@ def _transpose(dy: jax.Array, kernel: jax.Array, size: Any, strides: Any, pads: 
     )
 
 
-def _transpose_forward(dy: Any, kernel: Any, size: Any, strides: Any, pads: Any, dilation: Any) -> tuple:
-    return _transpose(dy, kernel, size, strides, pads, dilation), (dy, kernel)
+def _to_input_forward(dy: Any, kernel: Any, size: Any, strides: Any, pads: Any, dilation: Any) -> tuple:
+    return to_input(dy, kernel, size, strides, pads, dilation), (dy, kernel)
 
 
-def _transpose_backward(size: Any, strides: Any, pads: Pads, dilation: Any, saved: tuple, g: jax.Array) -> tuple:
+def _to_input_backward(size: Any, strides: Any, pads: Pads, dilation: Any, saved: tuple, g: jax.Array) -> tuple:
     dy, kernel = saved
-    return _fast(g, kernel, strides, pads, dilation), _kernel_gradient(g, dy, kernel.shape, strides, pads, dilation)
+    return slide(g, kernel, strides, pads, dilation), to_kernel(g, dy, kernel.shape, strides, pads, dilation)
 
 
-_transpose.defvjp(_transpose_forward, _transpose_backward)
+to_input.defvjp(_to_input_forward, _to_input_backward)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4, 5))
-def _kernel_gradient(x: jax.Array, dy: jax.Array, shape: Any, strides: Any, pads: Pads, dilation: Any) -> jax.Array:
+def to_kernel(x: jax.Array, dy: jax.Array, shape: Any, strides: Any, pads: Pads, dilation: Any) -> jax.Array:
     """From the input and the gradient of the output to the gradient of the kernel, of this shape."""
     *window, ci, co = shape
     n, single = len(window), math.prod(window) == 1 and not any(any(p) for p in pads)
@@ -267,16 +267,16 @@ def _kernel_gradient(x: jax.Array, dy: jax.Array, shape: Any, strides: Any, pads
     return grad[(slice(None), *(slice(k) for k in window))].transpose(*axes, 0, n + 1)
 
 
-def _kernel_gradient_forward(x: Any, dy: Any, shape: Any, strides: Any, pads: Any, dilation: Any) -> tuple:
-    return _kernel_gradient(x, dy, shape, strides, pads, dilation), (x, dy)
+def _to_kernel_forward(x: Any, dy: Any, shape: Any, strides: Any, pads: Any, dilation: Any) -> tuple:
+    return to_kernel(x, dy, shape, strides, pads, dilation), (x, dy)
 
 
-def _kernel_gradient_backward(shape: Any, strides: Any, pads: Pads, dilation: Any, saved: tuple, g: jax.Array) -> tuple:
+def _to_kernel_backward(shape: Any, strides: Any, pads: Pads, dilation: Any, saved: tuple, g: jax.Array) -> tuple:
     x, dy = saved
-    return _transpose(dy, g, x.shape[1:-1], strides, pads, dilation), _fast(x, g, strides, pads, dilation)
+    return to_input(dy, g, x.shape[1:-1], strides, pads, dilation), slide(x, g, strides, pads, dilation)
 
 
-_kernel_gradient.defvjp(_kernel_gradient_forward, _kernel_gradient_backward)
+to_kernel.defvjp(_to_kernel_forward, _to_kernel_backward)
 
 
 def _turned_pads(window: Any, pads: Pads, dilation: Any) -> Pads:
@@ -335,7 +335,7 @@ def _depthwise_input(dy: jax.Array, kernel: jax.Array, shape: Any, strides: Any,
     window, channels = kernel.shape[:-2], shape[-1]
     taps = kernel.reshape(*window, channels, -1)
     if max(strides) == 1:
-        # As in `_transpose`, with sums over the kernels of a channel instead of products.
+        # As in `to_input`, with sums over the kernels of a channel instead of products.
         back = shifts(dy, window, strides, _turned_pads(window, pads, dilation), dilation)
         turned = jnp.flip(taps, tuple(range(len(window))))
         parts = [(s.reshape(*s.shape[:-1], channels, -1) * turned[place]).sum(-1) for place, s in back]

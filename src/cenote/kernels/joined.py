@@ -1,55 +1,22 @@
 """A convolution of pictures with what follows it in one pass over memory: bias, rectifier, the largest of each 2x2.
 
-C++ on the CPU. The layers choose it in training, and where they are traced only for answers (`answering`); whoever walks a
-program that he traced himself finds the convolution and what follows apart.
+C++ on the CPU. The layers choose it in training, and where they are traced only for answers (`answers`); who walks a program
+that he traced himself finds the convolution and what follows apart.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from . import native
-from .convolution import (
-    _fast,
-    _kernel_gradient,
-    _transpose,
-    convolved,
-    in_cpp,
-    one_by_one,
-    places,
-    put_back,
-    shifts,
-)
+from .convolution import convolved, in_cpp, one_by_one, places, put_back, shifts, slide, to_input, to_kernel
 
 WINDOW = (2, 2)
 _NONE = 4  # the mark of a window whose gradient goes nowhere
-_answering: ContextVar[bool] = ContextVar("cenote_answering", default=False)
-
-
-@contextmanager
-def answering() -> Iterator[None]:
-    """What is traced inside this block is asked for its values alone, and may be one operation where it says several."""
-    token = _answering.set(True)
-    try:
-        yield
-    finally:
-        _answering.reset(token)
-
-
-def asked_for_answers() -> bool:
-    """Whether this is traced inside `answering`.
-
-    >>> asked_for_answers()
-    False
-    """
-    return _answering.get()
 
 
 def can_join(x: jax.Array, kernel: jax.Array, strides: Any, pads: Any) -> bool:
@@ -91,7 +58,7 @@ def _with_places(strides: Any, pads: Any, rectify: bool, windows: bool, keep: bo
 
 
 def _plain(strides: Any, pads: Any, x: Any, kernel: Any, bias: Any, *, rectify: bool, windows: bool, keep: bool) -> tuple:
-    y: Any = _fast(x, kernel, strides, pads, (1, 1))
+    y: Any = slide(x, kernel, strides, pads, (1, 1))
     y = y + bias if bias.size else y
     y, none = jax.nn.relu(y) if rectify else y, jnp.zeros(0, jnp.uint8)
     if not windows:
@@ -115,17 +82,17 @@ def _backward(strides: Any, pads: Any, rectify: bool, windows: bool, saved: tupl
     x, kernel, bias, y, at = saved
     if not windows:
         dy = jnp.where(y > 0, dy, 0) if rectify else dy
-        dx = _transpose(dy, kernel, x.shape[1:-1], strides, pads, (1, 1))
-        dkernel = _kernel_gradient(x, dy, kernel.shape, strides, pads, (1, 1))
+        dx = to_input(dy, kernel, x.shape[1:-1], strides, pads, (1, 1))
+        dkernel = to_kernel(x, dy, kernel.shape, strides, pads, (1, 1))
         return dx, dkernel, dy.sum((0, 1, 2)) if bias.size else bias
     size = convolved(x, kernel, strides, pads)
 
     def plain_input(dy: jax.Array, at: jax.Array, kernel: jax.Array) -> jax.Array:
-        return _transpose(_spread(dy, at, size), kernel, x.shape[1:-1], strides, pads, (1, 1))
+        return to_input(_spread(dy, at, size), kernel, x.shape[1:-1], strides, pads, (1, 1))
 
     def plain_kernel(x: jax.Array, dy: jax.Array, at: jax.Array) -> tuple:
         dy = _spread(dy, at, size)
-        return _kernel_gradient(x, dy, kernel.shape, strides, pads, (1, 1)), dy.sum((0, 1, 2))
+        return to_kernel(x, dy, kernel.shape, strides, pads, (1, 1)), dy.sum((0, 1, 2))
 
     how = {"size": size, "strides": strides, "pads": pads}
     by_input = functools.partial(native.pooled_input, shape=x.shape, **how)

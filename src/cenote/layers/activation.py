@@ -61,6 +61,7 @@ class Activation(Layer):
     def __init__(self, activation: Any, **options: Any) -> None:
         super().__init__(**options)
         self.activation = activations.get(activation)
+        self.looks_once = getattr(self.activation, "looks_once", False)
 
     def forward(self, x: Any) -> jax.Array:
         return self.activation(floating(x))
@@ -75,6 +76,7 @@ class ReLU(Layer):
     """
 
     supports_masking = True
+    looks_once = True
 
     def __init__(
         self, max_value: float | None = None, negative_slope: float = 0.0, threshold: float = 0.0, **options: Any

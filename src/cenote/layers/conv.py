@@ -8,8 +8,9 @@ import jax
 
 from .. import activations
 from ..core import annotate
+from ..kernels.answers import asked_for_answers
 from ..kernels.convolution import MODES, conv, pads_for
-from ..kernels.joined import asked_for_answers, can_join, conv_joined
+from ..kernels.joined import can_join, conv_joined
 from . import check
 from .base import Layer
 
@@ -127,8 +128,10 @@ class _Conv(Convolution):
     def _joined(self, x: jax.Array, kernel: jax.Array) -> jax.Array | None:
         """With bias and rectifier in one pass, where there is such a kernel. Notes on the output say how what may follow, a
         normalisation of known numbers, a rectifier, the largest of each 2x2, is done in that pass, too."""
-        if self.groups > 1 or self.padding in MODES or max(self.dilation_rate) > 1 or not isinstance(x, jax.core.Tracer):
-            return None  # a note on what is no tracer would have it computed twice
+        if self.groups > 1 or self.padding in MODES or max(self.dilation_rate) > 1:
+            return None
+        if not isinstance(x, jax.core.Tracer) or self.activity_regularizer is not None:
+            return None  # it would be computed twice: for the note, and as it is
         pads = self._pads(x.shape[1:-1])
         if not can_join(x, kernel, self.strides, pads):
             return None
@@ -136,7 +139,7 @@ class _Conv(Convolution):
 
         def whole(kernel: Any, bias: Any, rectify: bool, windows: bool = False) -> jax.Array:
             y = conv_joined(x, kernel, bias, self.strides, pads, rectify=rectify, windows=windows)
-            if not windows and self.activity_regularizer is None:
+            if not windows:
                 annotate(y, "largest of 2x2", lambda: whole(kernel, bias, rectify, windows=True))
             return y
 

@@ -83,6 +83,7 @@ class BatchNormalization(_Scaled):
     """
 
     weight_options = {"gamma": "scale", "beta": "bias", "moving_mean": "mean", "moving_variance": "var"}
+    looks_once = True
 
     def __init__(
         self,

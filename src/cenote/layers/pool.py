@@ -84,6 +84,8 @@ class _Pool(Layer):
 
 
 class _MaxPooling(_Pool):
+    looks_once = True
+
     def __init__(
         self,
         pool_size: Size = 2,

@@ -277,7 +277,7 @@ class Task:
                 made again goes on where a killed one stopped. None: nothing is written.
             verbose: 0 for silence.
 
-        Ctrl-C keeps what was learned: the model that comes back has the best weights so far.
+        Ctrl-C keeps what was learned: the model that comes back has the weights that would stay, of the epochs so far.
         Raises: ValueError or OSError for a source that cannot be learned from, saying what is wrong and where.
         """
         quiet = verbose in (0, "0")

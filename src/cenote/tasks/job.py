@@ -29,7 +29,7 @@ ESTIMATE_STEPS, ESTIMATE_SECONDS = 8, 5.0  # measured steps of an estimate, and 
 
 @dataclass
 class Outcome:
-    """How fitting went: the history, why it ended, and the epoch (from 1) whose weights the model has."""
+    """How fitting went: the history, why it ended, and the epoch (from 1) whose weights the validation part has chosen."""
 
     history: Any
     stopped: str = ""
@@ -153,7 +153,7 @@ class Job:
     # -- what is done ------------------------------------------------------------------------------------------------------
 
     def fit(self, *, verbose: str | int = "auto", checkpoint: Any = None, callbacks: Iterable[Any] = ()) -> Outcome:
-        """Train with early stopping on the validation part; the best weights stay.
+        """Train with early stopping on the validation part; the best weights stay, or the last where it does not choose.
 
         Raises: KeyboardInterrupt if it was interrupted before anything was learned; FloatingPointError when the loss is no
         longer finite.
@@ -166,7 +166,8 @@ class Job:
             watches_model = False
 
         c, watch = self.choice, Watch()
-        early = EarlyStopping(c.monitor, patience=c.patience, restore_best_weights=True)
+        # The loss of training, over weights that move, says little of which were the best: the last stay.
+        early = EarlyStopping(c.monitor, patience=c.patience, restore_best_weights=c.monitor.startswith("val_"))
         x, y = feed(self.data, c.batch_size, self.task.seed)
         held = None if self.held is None else feed(self.held, max(c.batch_size, 256), None)
         began, interrupted = time.perf_counter(), False
@@ -194,7 +195,7 @@ class Job:
             run.history,
             "interrupted (Ctrl-C)" if interrupted else stopped,
             interrupted,
-            early.best_epoch + 1 if early.best is not None else None,
+            None if early.best_weights is None else early.best_epoch + 1,
         )
         return self.outcome
 

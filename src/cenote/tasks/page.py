@@ -64,7 +64,7 @@ def story(
             seconds=seconds or (told.seconds if told else {}),
             stopped=outcome.stopped if outcome else "",
             interrupted=bool(outcome and outcome.interrupted),
-            kept_epoch=_kept(told) if told else None,
+            kept_epoch=outcome.kept_epoch if outcome else None,
         ),
         kind=trained.preparation.kind,
         parts={name: len(part) for name, part in named.items()},
@@ -312,12 +312,6 @@ def _courses(named: dict[str, Examples]) -> list[Any]:
     times = series.step.text(series.times[0]), series.step.text(series.times[-1])
     shown = zip(series.names[: min(series.targets, WINDOWS)], series.values.T, strict=False)
     return [Course(name=name, values=values, begins=begins, times=times) for name, values in shown]
-
-
-def _kept(job: Any) -> int | None:
-    """The epoch whose weights the model has, where the validation part has chosen it."""
-    chosen = job.held is not None and job.choice.monitor.startswith("val_")
-    return job.outcome.kept_epoch if chosen and job.outcome is not None else None
 
 
 def _chosen(job: Any) -> list[tuple[str, str, str]]:

@@ -223,7 +223,8 @@ class Translation(Task):
         pairs = enumerate(zip(parts.test.inputs, parts.test.targets, strict=True))
         again = [i for i, (text, written) in pairs if essence(written) in theirs and essence(text) not in ours]
         if again:
-            count, total, place = len(again), len(parts.test), str(parts.test.names[again[0]])
+            count, total, names = len(again), len(parts.test), parts.test.names
+            place = str(names[again[0]]) if len(names) else f"example {parts.rows['test'][again[0]] + 1}"
             text = (
                 f"{count:,} of {total:,} test translations ({count / total:.1%}) stand in training under another sentence, "
                 f"such as that of {place}: they are easier to write than new ones"

@@ -114,9 +114,10 @@ class _Loop:
         self.told: Any = None  # the state that was last published
         self.stepwise = hooks.overrides_batches  # then Python hears of every step
         self.forgives_nan = any(isinstance(c, TerminateOnNaN) for c in hooks)
-        self.step_key, self.epoch_key = ("step", feed.batch_size), ("epoch", feed.count, feed.batch_size)
-        known = trainer.paces.get(self.step_key, math.inf)
-        self.length, self.warm = max(FIRST_CHUNK, int(CHUNK_SECONDS / known)), False
+        shapes = tuple(a.shape[1:] for a in jax.tree.leaves(feed.data)) if isinstance(feed, Resident) else ()
+        self.step_key, self.epoch_key = ("step", feed.batch_size, shapes), ("epoch", feed.batch_size, shapes, feed.count)
+        known = trainer.paces.get(self.step_key)
+        self.length, self.warm = FIRST_CHUNK if known is None else max(1, int(CHUNK_SECONDS / known)), False
         self.epoch_seconds, self.warm_epochs = trainer.paces.get(self.epoch_key, math.inf), False
         self.unheard, self.heard = 0, 0.0  # steps that the host has not heard of, and when it last did
         self.data = on_device(feed.data) if isinstance(feed, Resident) else None
@@ -169,7 +170,7 @@ class _Loop:
         run.history.amend(logs)  # with what callbacks have added
         run.epoch, run.position, run.totals = run.epoch + 1, 0, None
         if warm:
-            self.epoch_seconds = self.trainer.paces[self.epoch_key] = time.perf_counter() - began
+            self.epoch_seconds = time.perf_counter() - began
         if plan.checkpoints is not None:
             plan.checkpoints.epoch_ended(run, self.hooks, logs)
 
@@ -209,9 +210,9 @@ class _Loop:
         run.state, numbers = self.trainer.epochs(run.state, self.data, *orders, count)
         columns = {k: np.asarray(v)[:count].tolist() for k, v in numbers.items()}
         if self.warm_epochs:
-            pace = max((time.perf_counter() - began) / count, 1e-6)
-            self.epoch_seconds = self.trainer.paces[self.epoch_key] = pace
+            self.epoch_seconds = max((time.perf_counter() - began) / count, 1e-6)
         self.warm_epochs = True
+        self.trainer.paces[self.epoch_key] = self.epoch_seconds  # not before the program is there: it takes some epochs to pay
         rates = columns.pop(" learning_rate", [float("nan")] * count)
         if not self.hooks.hears_epochs and (self.forgives_nan or all(map(math.isfinite, columns["loss"]))):
             steps = [first + (i + 1) * feed.steps for i in range(count)]
@@ -224,7 +225,7 @@ class _Loop:
             logs = {name: columns[name][i] for name in self.trainer.objective.names()}
             run.position, run.examples = feed.steps, run.examples + feed.count
             if not math.isfinite(logs["loss"]) and not self.forgives_nan:
-                run.state = before
+                run.state = self.trainer.epochs(before, self.data, *orders, i)[0]  # the epochs before it once more
                 raise FloatingPointError(self._nan_text(logs["loss"], rates[i]))
             self.hooks.on_epoch_begin(run.epoch)
             run.history.add(run, logs, step=first + (i + 1) * feed.steps, learning_rate=rates[i])

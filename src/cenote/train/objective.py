@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..core import Weight, collecting, describe
-from ..kernels.joined import answering
+from ..kernels.answers import answering
 
 Batch = dict[str, Any]  # {"x": inputs, "y": targets or None, "w": sample weights or None}
 Totals = dict[str, Any]

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..data.arrays import as_arrays, check_finite, count_examples
 from ..data.feed import is_iterable_of_batches
-from ..kernels.joined import answering
+from ..kernels.answers import answering
 
 
 def predict(model: Any, x: Any, *, batch_size: int | None = None, steps: int | None = None) -> Any:

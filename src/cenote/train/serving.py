@@ -10,7 +10,7 @@ import numpy as np
 
 from ..core.errors import describe
 from ..data.arrays import as_arrays
-from ..kernels.joined import answering
+from ..kernels.answers import answering
 
 MOST_CONSTANT_BYTES = 4 << 20  # up to this size the weights are part of the program
 
@@ -52,7 +52,7 @@ class Compiled:
         self._shape, self._dtype = self._expected[0] if structure == jax.tree.structure(0) else (None, None)
 
         def run(params: dict, state: dict, x: Any) -> Any:
-            with answering():
+            with answering(serving=True):
                 return model._pure(params, state, x, train=False)[0]
 
         if sum(a.nbytes for a in (*params.values(), *state.values())) <= MOST_CONSTANT_BYTES:

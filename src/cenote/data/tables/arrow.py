@@ -151,7 +151,7 @@ def of_words(column: Any) -> Column | None:
 def sampled(kept: int, total: int, memory: int, path: Path) -> Finding:
     """What there is to say of a table that is a sample of its file."""
     text = (
-        f"the file has {total:,} rows, more than fit into the {memory / (1 << 20):,.3g} MiB that may be used: {kept:,} of them "
+        f"the file has {total:,} rows, more than fit into the {_size(memory)} that may be used: {kept:,} of them "
         f"({kept / total:.1%}), drawn at random, are kept; memory= (in bytes) keeps more"
     )
     return Finding(text, "warning", path.name)
@@ -160,9 +160,13 @@ def sampled(kept: int, total: int, memory: int, path: Path) -> Finding:
 def too_large(path: Path, memory: int) -> BadFile:
     """The error of a file that must be read whole, and needs more than the memory that it may."""
     return BadFile(
-        f"{path} needs more than the {memory / (1 << 20):,.3g} MiB of memory that may be used, and must be read whole: give a "
-        f"part of its rows, in a file of their own"
+        f"{path} needs more than the {_size(memory)} of memory that may be used, and must be read whole: give a part of its "
+        f"rows, in a file of their own"
     )
+
+
+def _size(memory: float) -> str:
+    return f"{memory / (1 << 20):.3g} MiB" if memory < 1000 << 20 else f"{memory / (1 << 30):,.1f} GiB"
 
 
 def read_parquet(

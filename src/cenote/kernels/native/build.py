@@ -31,13 +31,14 @@ SOURCES = {
     "convolution": tuple(
         f"convolution_{part}" for part in ("forward", "input", "kernel", "joined", "pooled_input", "pooled_kernel")
     ),
+    "dense": ("dense",),
     "depthwise": ("depthwise_forward", "depthwise_input", "depthwise_kernel"),
     "normalization": ("columns_forward", "columns_backward", "rows_forward", "rows_backward", "gelu"),
     "recurrence": ("lstm_forward", "lstm_backward", "gru_forward", "gru_backward"),
 }
 TARGETS = tuple(f"cenote_{target}" for targets in SOURCES.values() for target in targets)
 FLAGS = ("-std=c++17", "-O3", "-fPIC", "-fvisibility=hidden")
-SECONDS = 180  # that a compiler may take
+SECONDS = 600  # that a compiler may take: it needs some ten of a processor that others want, too
 
 _reasons: dict[str, str] = {}  # of each source that was needed so far: why it is not in use, or nothing
 _asking = threading.Lock()

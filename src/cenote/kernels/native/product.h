@@ -1,4 +1,4 @@
-// Products of windows with a packed matrix: y[p] = sum over lines and j of x[p * place + line * r.line + j] * kernel[line, j].
+// Products of windows with a matrix: y[p] = sum over lines and j of x[p * place + line * r.line + j] * kernel[line, j].
 // With one line and windows that do not overlap it is the product of two matrices.
 //
 // The inner loop keeps a tile of the output in registers: some places by one or two vectors of channels.
@@ -21,7 +21,8 @@ struct Rows {
   int64_t place, line;  // numbers from one place to the next, from one line of the kernel to the next
   int lines;            // of the kernel
   int64_t length;       // of a line of the kernel: width * input
-  const float* kernel;  // packed: (line, length, vectors of channels)
+  const float* kernel;  // (line, length, vectors of channels)
+  int64_t between;      // numbers from one vector of channels, or two, to the next
   float* y;
   int64_t step;   // numbers from one place of the output to the next
   int channels;   // of this block that are wanted
@@ -37,7 +38,7 @@ void tile(const Rows& r) {
   const float* w = r.kernel;
   for (int line = 0; line < r.lines; ++line) {
     const float* x = r.x + line * r.line;
-    for (int64_t j = 0; j < r.length; ++j, w += V * kLanes) {
+    for (int64_t j = 0; j < r.length; ++j, w += r.between) {
       Vector k[V];
 #pragma GCC unroll 2
       for (int v = 0; v < V; ++v) k[v] = load(w + v * kLanes);
@@ -93,19 +94,23 @@ struct Packed {
   }
 };
 
+// One block of channels, `wide` numbers, for `count` places, as many at a time as fit.
+inline void block(Rows r, int wide, int64_t count) {
+  int most = wide > kLanes ? kWide : kNarrow;
+  int64_t parts = (count + most - 1) / most;
+  for (int64_t part = 0, from = 0; part < parts; ++part) {
+    int64_t places = (count - from + parts - part - 1) / (parts - part);
+    (wide > kLanes ? kWideTiles[places - 1] : kNarrowTiles[places - 1])(r);
+    r.x += places * r.place, r.y += places * r.step, from += places;
+  }
+}
+
 // One row of the output: `count` places, those of the input `place` numbers apart, from the frame.
 inline void row(const float* x, int64_t place, int64_t line, const Packed& kernel, float* y, int64_t step, int64_t count) {
   const float* w = kernel.numbers.data();
-  for (int c = 0; c < kernel.channels; c += Packed::width(kernel.channels - c)) {
-    int wide = Packed::width(kernel.channels - c), most = wide > kLanes ? kWide : kNarrow;
-    int64_t parts = (count + most - 1) / most;
-    for (int64_t part = 0, from = 0; part < parts; ++part) {
-      int64_t places = (count - from + parts - part - 1) / (parts - part);
-      Rows r{x + from * place, place, line, kernel.lines, kernel.length, w, y + from * step + c, step,
-             std::min(wide, kernel.channels - c)};
-      (wide > kLanes ? kWideTiles[places - 1] : kNarrowTiles[places - 1])(r);
-      from += places;
-    }
+  for (int c = 0, wide; c < kernel.channels; c += wide) {
+    wide = Packed::width(kernel.channels - c);
+    block({x, place, line, kernel.lines, kernel.length, w, wide, y + c, step, std::min(wide, kernel.channels - c)}, wide, count);
     w += kernel.lines * kernel.length * wide;
   }
 }
