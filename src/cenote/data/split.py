@@ -290,7 +290,7 @@ def _report_duplicates(examples: Examples, rows: dict, how: str, found: list[Fin
     if known.any():
         count, total = int(known.sum()), len(rows["test"])
         first = int(rows["test"][known][0])
-        place = examples.names[first] if len(examples.names) else f"example {first}"
+        place = examples.names[first] if len(examples.names) else f"example {first + 1}"
         found.append(
             Finding(
                 f"{count} of {total} test examples ({count / total:.1%}) have a twin with the same inputs in training, such as "
