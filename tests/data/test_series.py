@@ -109,7 +109,7 @@ def test_a_file_that_is_too_large_is_refused_and_not_sampled(tmp_path, monkeypat
     monkeypatch.setattr("cenote.data.tables.csv.LARGE", least)
     examples = read(path, "y", history=7, horizon=2)
     assert len(examples) == 20_000 - 8
-    monkeypatch.setattr(sys.modules["cenote.data.series.read"], "memory_share", lambda part: 1_000_000)
+    monkeypatch.setattr(sys.modules["cenote.data.tables.read"], "memory_share", lambda part: 1_000_000)
     with pytest.raises(BadFile, match=r"long.csv needs more than the 0.954 MiB .* must be read whole: give a part of its rows"):
         read(path, "y")
     with pytest.raises(BadFile, match="must be read whole"):  # nor to predict

@@ -182,7 +182,7 @@ def test_rows_to_predict_are_all_read_or_none(tmp_path, monkeypatch):
     for name in ("big.csv", "big.parquet"):
         assert len(preparation.raw(tmp_path / name)) == 50_000
         with monkeypatch.context() as patched:
-            patched.setattr("cenote.data.tables.prepare.memory_share", lambda part: 300_000)
+            patched.setattr(sys.modules["cenote.data.tables.read"], "memory_share", lambda part: 300_000)
             with pytest.raises(BadFile, match=rf"{name} needs more than the 0.286 MiB of memory .* in a file of their own"):
                 preparation.raw(tmp_path / name)
 

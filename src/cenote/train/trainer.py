@@ -42,8 +42,8 @@ class Trainer:
         self.donates = sum(math.prod(w.shape) for w in weights.values()) >= LARGE
         self.chunk = train_chunk(self.step, self.donates)
         self.epochs = train_epochs(self.objective, self.step)
-        self.one = jax.jit(self.step, donate_argnums=(0, 1) if self.donates else ())
         self.one_kept = jax.jit(self.step)
+        self.one = jax.jit(self.step, donate_argnums=(0, 1)) if self.donates else self.one_kept
         self.evaluate_chunk = evaluate_chunk(self.objective, self.donates)
         self.evaluate_one = jax.jit(self.objective.measured)
         self.numbers = jax.jit(self.objective.compute)

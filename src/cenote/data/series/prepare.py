@@ -11,7 +11,8 @@ from ..examples import Examples, Finding
 from ..preparation import Preparation
 from ..tables.columns import kinds
 from ..tables.encoders import calendar
-from .read import whole_table
+from ..tables.read import read_whole
+from .read import TABLE
 from .series import Step, Windows, as_series
 
 __all__ = ["Ahead", "SeriesPreparation", "best_period", "naive"]
@@ -91,7 +92,7 @@ class SeriesPreparation(Preparation):
         """
         if isinstance(source, Windows):
             return source
-        table, _ = whole_table(source)
+        table, _ = read_whole(source, TABLE)
         wanted = [*self.names, *([self.time] if self.time else [])]
         lacking = [name for name in wanted if name not in table]
         if lacking:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,10 +11,10 @@ from ..examples import Examples, Finding
 from ..media import memory_share
 from ..tables import columns as types_of
 from ..tables.column import Table
-from ..tables.read import read_table, target_names
+from ..tables.read import read_whole, target_names
 from .series import Series, Windows, as_series
 
-__all__ = ["read", "usual_history", "usual_horizon", "whole_table"]
+__all__ = ["read", "usual_history", "usual_horizon"]
 
 TABLE, WINDOWS = 8, 2  # the shares of the machine's memory, one of so many, that a series and its windows may take
 VALUE = 32  # bytes for each value of a window while it is prepared
@@ -49,7 +48,7 @@ def read(
     >>> len(examples), examples.targets.shape
     (21, (21, 3, 1))
     """
-    table, found = whole_table(source, **options)
+    table, found = read_whole(source, TABLE, **options)
     kinds = types_of.kinds(table, types)
     targets = target_columns(table, kinds, target, time)
     series, more = as_series(table, kinds, targets, time, None if variables is None else list(variables))
@@ -83,13 +82,6 @@ def read(
         "file": table.file,
     }
     return Examples("series", windows, windows.future(), windows.places(), facts, found, times=series.times[ends - 1])
-
-
-def whole_table(source: Any, **options: Any) -> tuple[Table, list[Finding]]:
-    """A table, and what was noticed; of a file all rows, since a sample of them would be no series."""
-    if isinstance(source, (str, os.PathLike)):
-        options = {"memory": memory_share(TABLE), "whole": True, **options}
-    return read_table(source, **options)
 
 
 def _whole(name: str, value: Any) -> int:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
 
 from ..examples import Examples, Finding
-from ..media import memory_share
 from ..preparation import Preparation
 from .column import Column, Table
 from .columns import Kind, infer
 from .encoders import ENCODERS, Calendar, Category, Encoder, Number, Words
-from .read import read_table
+from .read import read_whole
 
 __all__ = ["TablePreparation"]
 
@@ -88,8 +86,7 @@ class TablePreparation(Preparation):
         names = [e.name for e in self.encoders]
         if isinstance(source, (list, tuple)) and source and not isinstance(source[0], (Mapping, list, tuple)):
             source = [source]  # one row
-        options = {"memory": memory_share(4), "whole": True} if isinstance(source, (str, os.PathLike)) else {}
-        table, _ = read_table(source, **options)  # each row has its answer, so none may be left out
+        table, _ = read_whole(source, 4)  # each row has its answer, so none may be left out
         lacking = [name for name in names if name not in table]
         if lacking and all(name.startswith("column_") for name in table.columns):  # rows without names
             everything = [*names, *self.dropped]

@@ -12,12 +12,13 @@ import numpy as np
 from ...core.errors import unknown
 from ...files import BadFile
 from ..examples import Examples, Finding
+from ..media import memory_share
 from . import columns as types_of
 from .arrow import LARGE, of_words, read_parquet, sampled
 from .column import MEMORY, Column, Table
 from .csv import read_csv
 
-__all__ = ["glance", "looks_like_table", "read", "read_table"]
+__all__ = ["glance", "looks_like_table", "read", "read_table", "read_whole"]
 
 TARGETS = ("target", "label", "class", "y", "outcome")  # names that say themselves what is to be predicted
 GLANCE = 20_000  # rows from which it is told what a large file holds
@@ -85,6 +86,16 @@ def read_table(source: Any, **options: Any) -> tuple[Table, list[Finding]]:
         f"a {type(source).__name__} is no table: give a path of a CSV or Parquet file, a pandas, polars or Arrow frame, or a "
         f"dict of columns"
     )
+
+
+def read_whole(source: Any, part: int, **options: Any) -> tuple[Table, list[Finding]]:
+    """`read_table` with all rows of a file, where a sample of them would not do.
+
+    Raises: BadFile for a file that takes more than one of so many equal parts of the machine's memory, as columns.
+    """
+    if isinstance(source, (str, os.PathLike)):
+        options = {"memory": memory_share(part), "whole": True, **options}
+    return read_table(source, **options)
 
 
 def _of_columns(source: Mapping) -> Table:
