@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -23,8 +23,10 @@ from .train.callbacks import Callback, Progress
 from .train.compiling import check_labels, check_names, infer, predict_spec, resolve_outputs, warn_of_logits
 from .train.objective import augmentation
 from .train.predict import predict
-from .train.serving import Compiled, compiled
 from .train.step import trained_names
+
+if TYPE_CHECKING:
+    from .serving import Compiled
 
 _PRECISIONS = {"float32": None, "mixed_bfloat16": jnp.bfloat16}
 _default_seed = 0
@@ -440,6 +442,8 @@ class Model(Built):
         >>> serve, serve(np.zeros((4, 3), "float32"))[0].tolist()
         (Compiled(float32[4, 3] -> float32[4, 2]), [0.0, 0.0])
         """
+        from .serving import compiled
+
         self._require_built("compiled")
         return compiled(self, spec)
 

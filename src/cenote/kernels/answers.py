@@ -6,26 +6,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-_answering: ContextVar[str] = ContextVar("cenote_answering", default="")
+_answering: ContextVar[bool] = ContextVar("cenote_answering", default=False)
 
 
 @contextmanager
-def answering(serving: bool = False) -> Iterator[None]:
-    """What is traced inside this block is asked for its values alone, and may be one operation where it says several.
-
-    With ``serving`` it will be asked often, so that seconds spent once on building a faster kernel are worth it.
-    """
-    token = _answering.set("serving" if serving else "answering")
+def answering() -> Iterator[None]:
+    """What is traced inside this block is asked for its values alone, and may be one operation where it says several."""
+    token = _answering.set(True)
     try:
         yield
     finally:
         _answering.reset(token)
 
 
-def asked_for_answers(serving: bool = False) -> bool:
-    """Whether this is traced inside `answering`, or with ``serving`` inside one that says so.
+def asked_for_answers() -> bool:
+    """Whether this is traced inside `answering`.
 
     >>> asked_for_answers()
     False
     """
-    return _answering.get() == "serving" if serving else bool(_answering.get())
+    return _answering.get()

@@ -8,8 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from .. import activations
-from ..kernels.answers import asked_for_answers
-from ..kernels.product import affine, affine_fits, product
+from ..kernels.product import product
 from .base import Layer
 from .check import floating, positive
 
@@ -47,12 +46,8 @@ class Dense(Layer):
         kernel = self.param("kernel", (x.shape[-1], self.units))
         bias = self.param("bias", (self.units,), "zeros") if self.use_bias else None
         rows, shape = x.reshape(-1, x.shape[-1]), (*x.shape[:-1], self.units)
-        # One product of two matrices: more axes make XLA choose slower forms of it. Outside training and serving it is the
-        # plain one, which those who walk through a jaxpr know.
-        if asked_for_answers(serving=True) and affine_fits(rows, kernel):
-            rectify = self.activation is activations.relu
-            y = affine(rows, kernel, bias, rectify=rectify).reshape(shape)
-            return y if rectify else self.activation(y)
+        # One product of two matrices: more axes make XLA choose slower forms of it. Outside training it is the plain one,
+        # which those who walk through a jaxpr know.
         y = (product if self.train else jnp.matmul)(rows, kernel).reshape(shape)
         return self.activation(y if bias is None else y + bias)
 

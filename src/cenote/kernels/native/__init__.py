@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .build import library, status
+from .build import library, loaded, status
 
 __all__ = [
     "attention_backward",
@@ -22,13 +22,13 @@ __all__ = [
     "columns_backward",
     "columns_forward",
     "convolution",
-    "dense",
     "fits",
     "gelu",
     "gru_backward",
     "gru_forward",
     "joined",
     "library",
+    "loaded",
     "lstm_backward",
     "lstm_forward",
     "operations",
@@ -58,7 +58,7 @@ def operations(target: str, shapes: list[tuple[int, ...]], result: tuple[int, ..
     >>> operations("cenote_lstm_forward", [(1, 28, 512), none, none, (1, 128), (1, 128), (128, 512), none], (1, 28, 128))
     3670016
     """
-    if target in ("cenote_convolution_forward", "cenote_depthwise_forward", "cenote_dense"):
+    if target in ("cenote_convolution_forward", "cenote_depthwise_forward"):
         return 2 * math.prod(result) * math.prod(shapes[1][:-1])
     if target in ("cenote_lstm_forward", "cenote_gru_forward"):
         steps, kernel, recurrent = shapes[0][:2], shapes[1], shapes[5 if "lstm" in target else 4]
@@ -73,11 +73,6 @@ def convolution(
     kernel ("kernel": picture, dy). ``shape`` is that of the result; ``pads`` may be negative nowhere; ``kind`` may be
     "depthwise"."""
     return _call(f"cenote_{kind}_{part}", [shape], a, b, **_placed(strides, pads))[0]
-
-
-def dense(x: Any, kernel: Any, bias: Any, *, rectify: bool) -> jax.Array:
-    """``x @ kernel`` plus the bias, if it is not empty, cut below 0 with ``rectify``."""
-    return _call("cenote_dense", [(x.shape[0], kernel.shape[1])], x, kernel, bias, rectify=np.int64(rectify))[0]
 
 
 def joined(

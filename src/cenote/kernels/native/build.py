@@ -25,15 +25,20 @@ import jaxlib
 
 from ...core.runtime import cache_home, machine
 
-# Each source (without .cc) is a library of its own; with it, what XLA finds in it (after cenote_).
+# Each source (without .cc) is a library of its own; with it, what XLA finds in it (after cenote_). Programs for serving
+# (cenote.serving) also find steps there.
 SOURCES = {
     "attention": ("attention_forward", "attention_backward"),
     "convolution": tuple(
         f"convolution_{part}" for part in ("forward", "input", "kernel", "joined", "pooled_input", "pooled_kernel")
     ),
-    "dense": ("dense",),
+    "dense": (),
     "depthwise": ("depthwise_forward", "depthwise_input", "depthwise_kernel"),
+    "elementwise": (),
+    "moving": (),
     "normalization": ("columns_forward", "columns_backward", "rows_forward", "rows_backward", "gelu"),
+    "pooling": (),
+    "program": (),
     "recurrence": ("lstm_forward", "lstm_backward", "gru_forward", "gru_backward"),
 }
 TARGETS = tuple(f"cenote_{target}" for targets in SOURCES.values() for target in targets)
@@ -41,6 +46,7 @@ FLAGS = ("-std=c++17", "-O3", "-fPIC", "-fvisibility=hidden")
 SECONDS = 600  # that a compiler may take: it needs some ten of a processor that others want, too
 
 _reasons: dict[str, str] = {}  # of each source that was needed so far: why it is not in use, or nothing
+_libraries: dict[str, ctypes.CDLL] = {}
 _asking = threading.Lock()
 
 
@@ -67,15 +73,21 @@ def library(*names: str) -> Path | None:
     return None if any(_reasons[name] for name in names) else _folder()
 
 
+def loaded(name: str) -> ctypes.CDLL | None:
+    """The compiled kernels of one source, for those who call them without XLA; None where they cannot be had."""
+    return _libraries.get(name) if library(name) else None
+
+
 def _loaded(name: str) -> str:
     """Load a source's library, built if need be, and tell XLA of it; why it cannot be used, or nothing."""
     if os.environ.get("CENOTE_NATIVE", "1") == "0":
         return "off: CENOTE_NATIVE=0"
     try:
-        loaded = ctypes.CDLL(str(_built(name)))
+        found = ctypes.CDLL(str(_built(name)))
         for target in SOURCES[name]:
-            capsule = jax.ffi.pycapsule(getattr(loaded, f"cenote_{target}"))
+            capsule = jax.ffi.pycapsule(getattr(found, f"cenote_{target}"))
             jax.ffi.register_ffi_target(f"cenote_{target}", capsule, platform="cpu")
+        _libraries[name] = found
     except Exception as error:
         return f"not in use: {error}"
     return ""

@@ -1,7 +1,8 @@
-"""Serving: a model as one compiled program for inputs of one shape, numpy in and numpy out, with next to nothing around it."""
+"""The handle for serving: a model as one program for inputs of one shape, numpy in and numpy out."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -11,8 +12,12 @@ import numpy as np
 from ..core.errors import describe
 from ..data.arrays import as_arrays
 from ..kernels.answers import answering
+from .plan import Unsupported
+from .program import Program
 
-MOST_CONSTANT_BYTES = 4 << 20  # up to this size the weights are part of the program
+__all__ = ["Compiled", "compiled"]
+
+MOST_CONSTANT_BYTES = 4 << 20  # up to this size the weights are part of XLA's program
 
 
 class Compiled:
@@ -20,8 +25,10 @@ class Compiled:
 
     It is compiled when it is made, not at the first call. Later training, new weights or new layers of the model do not reach
     it: make another one. It may be called from several threads. NaN in the input comes out as NaN, unlike in `predict`, which
-    looks for it. Weights of up to 4 MiB are constants of the program, larger ones are shared with the model.
+    looks for it.
 
+    On the CPU it is a program of Cenote's own C++ (made in milliseconds, without XLA), where there is a compiler and a step for
+    each of the model's operations; otherwise XLA compiles it. ``engine`` says which, and why.
     ``inputs`` and ``outputs`` are the shapes and dtypes that go in and come out.
     Raises: ValueError for another shape or number of inputs than it was compiled for, TypeError for another dtype; float64 and
     int64 are narrowed to 32 bits as everywhere in Cenote.
@@ -52,27 +59,23 @@ class Compiled:
         self._shape, self._dtype = self._expected[0] if structure == jax.tree.structure(0) else (None, None)
 
         def run(params: dict, state: dict, x: Any) -> Any:
-            with answering(serving=True):
+            with answering():
                 return model._pure(params, state, x, train=False)[0]
 
-        if sum(a.nbytes for a in (*params.values(), *state.values())) <= MOST_CONSTANT_BYTES:
-            # Each argument of a call costs about half a microsecond, as much as a small layer.
-            program: Any = jax.jit(lambda x: run(params, state, x))
-            weights: tuple = ()
-        else:
-            program = jax.jit(lambda x, params, state: run(params, state, x))
-            weights = (params, state)
-        # A call compiles, and makes all later ones take JAX's short way, which `lower().compile()` would not.
-        y = program(jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), inputs), *weights)
-        self.outputs = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), y)
-        self._single = jax.tree.structure(y) == jax.tree.structure(0)
-        self._program, self._weights = program, weights
+        weights = (params, state)
+        self.outputs = jax.eval_shape(run, *weights, inputs)
+        self._single = jax.tree.structure(self.outputs) == jax.tree.structure(0)
+        try:
+            self._run = _steps(lambda x: run(*weights, x), inputs)
+            self.engine = "C++"
+        except Unsupported as reason:
+            self._run = _xla(run, weights, inputs)
+            self.engine = f"XLA: {reason}"
 
     def __call__(self, x: Any) -> Any:
         if type(x) is not np.ndarray or x.shape != self._shape or x.dtype != self._dtype:
             x = self._checked(x)
-        y = self._program(x, *self._weights)
-        return np.array(y) if self._single else jax.tree.map(np.array, y)  # copies: the caller may write to his answer
+        return self._run(x)
 
     def _checked(self, x: Any) -> Any:
         if self._prepare is not None:
@@ -97,6 +100,39 @@ class Compiled:
 
     def __repr__(self) -> str:
         return f"Compiled({describe(self.inputs)} -> {describe(self.outputs)})"
+
+
+def _steps(function: Callable, inputs: Any) -> Callable:
+    """A function of arrays as a program in C++. Raises Unsupported where that cannot be."""
+    specs, structure = jax.tree.flatten(inputs)
+    if jax.default_backend() != "cpu":
+        raise Unsupported(f"the model is on {jax.default_backend()}")
+    outputs: Any = None
+
+    def flat(*given: Any) -> list:
+        nonlocal outputs
+        found, outputs = jax.tree.flatten(function(jax.tree.unflatten(structure, given)))
+        return found
+
+    program = Program(flat, specs)
+    if len(specs) == 1 and outputs == structure == jax.tree.structure(0):
+        return lambda x: program(x)[0]
+    return lambda x: jax.tree.unflatten(outputs, program(*jax.tree.leaves(x)))
+
+
+def _xla(run: Callable, weights: tuple, inputs: Any) -> Callable:
+    """The same by XLA."""
+    if sum(a.nbytes for a in jax.tree.leaves(weights)) <= MOST_CONSTANT_BYTES:
+        # Each argument of a call costs about half a microsecond, as much as a small layer.
+        program: Any = jax.jit(lambda x: run(*weights, x))
+        given: tuple = ()
+    else:
+        program = jax.jit(lambda x, params, state: run(params, state, x))
+        given = weights
+    # A call compiles, and makes all later ones take JAX's short way, which `lower().compile()` would not.
+    program(jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), inputs), *given)
+    # Copies: the caller may write to his answer.
+    return lambda x: jax.tree.map(np.array, program(x, *given))
 
 
 def compiled(model: Any, spec: Any = None) -> Compiled:

@@ -8,7 +8,7 @@ import pytest
 
 import cenote as cn
 from cenote import layers
-from cenote.train import serving
+from cenote.serving import handle as serving
 
 X = np.random.default_rng(0).normal(size=(6, 5)).astype("float32")
 

@@ -1,0 +1,230 @@
+// Programs for serving: the steps of a network one after another, without XLA. The rows of a batch do not depend on each other, so
+// a program is made for some of them, few enough for all that lies between its steps to stay in a core's own cache, and the
+// threads take such parts in turn: no thread waits for another between two steps, and memory is read and written at the ends only.
+
+#include <pthread.h>
+
+#include <condition_variable>
+#include <mutex>
+
+#include "steps.h"
+
+namespace cenote {
+namespace {
+
+inline void pause() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+constexpr int kPatience = 4000;  // pauses that a thread waits awake for more work: some tens of microseconds
+
+class Alone final : public Team {
+ public:
+  int64_t num_threads() const override { return 1; }
+  void run(int64_t n, void (*work)(const void*, int64_t), const void* of) override {
+    for (int64_t i = 0; i < n; ++i) work(of, i);
+  }
+};
+
+// Threads that wait for work. One ticket says which work is on, of how many parts, and which part is next: who draws a part that
+// exists holds the work up until it is done, who draws another one touches nothing more.
+class Crew final : public Team {
+ public:
+  explicit Crew(int64_t threads) : threads_(threads) {
+    for (int64_t i = 1; i < threads; ++i) std::thread([this] { serve(); }).detach();
+  }
+
+  int64_t num_threads() const override { return threads_; }
+
+  // Called by one thread at a time.
+  void run(int64_t n, void (*work)(const void*, int64_t), const void* of) override {
+    for (int64_t first = 0; first < n; first += kParts) {
+      int64_t count = std::min(n - first, kParts);
+      work_ = work, of_ = of, first_ = first, done_ = 0, failed_ = false;
+      turn_ = (turn_ + 1) & 0xFFFFFF;
+      ticket_.store(uint64_t(turn_) << 40 | uint64_t(count) << 20, std::memory_order_seq_cst);
+      if (sleeping_.load(std::memory_order_seq_cst)) {
+        std::lock_guard<std::mutex> lock(mutex_);
+        woken_.notify_all();
+      }
+      take();
+      while (done_.load(std::memory_order_acquire) < count) pause();
+      if (failed_) throw std::bad_alloc();
+    }
+  }
+
+ private:
+  static constexpr int64_t kParts = 1 << 18;  // of one ticket; there is room for as many who come in vain
+
+  static bool left(uint64_t ticket) { return (ticket & 0xFFFFF) < (ticket >> 20 & 0xFFFFF); }
+
+  void take() {
+    while (left(ticket_.load(std::memory_order_relaxed))) {
+      uint64_t mine = ticket_.fetch_add(1, std::memory_order_acq_rel);
+      if (!left(mine)) return;
+      try {
+        work_(of_, first_ + int64_t(mine & 0xFFFFF));
+      } catch (...) {
+        failed_ = true;
+      }
+      done_.fetch_add(1, std::memory_order_release);
+    }
+  }
+
+  void serve() {
+    for (;;) {
+      for (int i = 0; i < kPatience && !left(ticket_.load(std::memory_order_relaxed)); ++i) pause();
+      if (!left(ticket_.load(std::memory_order_acquire))) {
+        std::unique_lock<std::mutex> lock(mutex_);
+        sleeping_.fetch_add(1, std::memory_order_seq_cst);
+        woken_.wait(lock, [this] { return left(ticket_.load(std::memory_order_seq_cst)); });
+        sleeping_.fetch_sub(1, std::memory_order_seq_cst);
+      }
+      take();
+    }
+  }
+
+  const int64_t threads_;
+  uint64_t turn_ = 0;
+  void (*work_)(const void*, int64_t) = nullptr;
+  const void* of_ = nullptr;
+  int64_t first_ = 0;
+  std::atomic<uint64_t> ticket_{0};
+  std::atomic<int64_t> done_{0}, sleeping_{0};
+  std::atomic<bool> failed_{false};
+  std::mutex mutex_;
+  std::condition_variable woken_;
+};
+
+// The threads of this process; whoever finds them at work goes on alone. They are begun again in a process that was forked off.
+std::atomic<Crew*> crew{nullptr};
+std::atomic_flag at_work = ATOMIC_FLAG_INIT;
+
+Crew& threads() {
+  static const int once = pthread_atfork(nullptr, nullptr, [] {
+    crew = nullptr;  // its threads stayed behind, and so does it
+    at_work.clear();
+  });
+  (void)once;
+  if (!crew) crew = new Crew(std::max<int64_t>(1, std::thread::hardware_concurrency()));
+  return *crew;
+}
+
+class Hired {
+ public:
+  Hired() : mine_(!at_work.test_and_set(std::memory_order_acquire)) {}
+  ~Hired() {
+    if (mine_) at_work.clear(std::memory_order_release);
+  }
+  Hired(const Hired&) = delete;
+  Team& team() { return mine_ ? static_cast<Team&>(threads()) : alone_; }
+
+ private:
+  Alone alone_;
+  bool mine_;
+};
+
+// Where an array of a step lies: in the program's own memory, at an address, or in an input or output, at the first row of a part.
+enum Kind : int64_t { kOwn, kAddress, kOutside };
+
+struct Slot {
+  Kind kind;
+  int64_t value;  // bytes from the beginning, the address, or which of the inputs and outputs
+};
+
+class Program {
+ public:
+  struct Memory {
+    std::unique_ptr<char[]> room;
+    std::vector<Array> arrays;  // of all slots
+  };
+
+  std::vector<std::unique_ptr<Step>> steps;
+  std::vector<int64_t> first;  // slot of each step
+  std::vector<Slot> slots;
+  std::vector<int64_t> widths;  // bytes of a row of each input and output
+  int64_t bytes, rows, each, parts;
+
+  void run(void* const* outside) {
+    Hired hired;
+    if (parts == 1) return part(hired.team(), 0, outside);
+    share(hired.team(), parts, [&](int64_t i) {
+      Alone alone;
+      part(alone, i * (rows - each) / (parts - 1), outside);  // two parts may share rows, and give them the same numbers
+    });
+  }
+
+ private:
+  static constexpr int64_t kAligned = 64;
+
+  void part(Team& team, int64_t row, void* const* outside) {
+    std::unique_ptr<Memory> memory = taken();
+    for (size_t i = 0; i < slots.size(); ++i)
+      if (slots[i].kind == kOutside)
+        memory->arrays[i].any = static_cast<char*>(outside[slots[i].value]) + row * widths[slots[i].value];
+    for (size_t i = 0; i < steps.size(); ++i) steps[i]->run(team, memory->arrays.data() + first[i]);
+    std::lock_guard<std::mutex> lock(mutex_);
+    free_.push_back(std::move(memory));
+  }
+
+  std::unique_ptr<Memory> taken() {
+    {
+      std::lock_guard<std::mutex> lock(mutex_);
+      if (!free_.empty()) {
+        std::unique_ptr<Memory> memory = std::move(free_.back());
+        free_.pop_back();
+        return memory;
+      }
+    }
+    auto memory = std::make_unique<Memory>();
+    memory->room.reset(new char[bytes + kAligned]);
+    char* begin = memory->room.get() + (kAligned - reinterpret_cast<uintptr_t>(memory->room.get()) % kAligned) % kAligned;
+    memory->arrays.resize(slots.size());
+    for (size_t i = 0; i < slots.size(); ++i)
+      memory->arrays[i].any = slots[i].kind == kOwn ? begin + slots[i].value : reinterpret_cast<void*>(slots[i].value);
+    return memory;
+  }
+
+  std::mutex mutex_;
+  std::vector<std::unique_ptr<Memory>> free_;
+};
+
+}  // namespace
+}  // namespace cenote
+
+using cenote::Program;
+
+extern "C" {
+
+// Takes the steps over. `counts` says how many arrays each has; `sizes`: bytes of memory, rows of a batch, rows of a part, parts.
+__attribute__((visibility("default"))) void* cenote_program_make(int64_t steps, cenote::Step* const* made, const int64_t* counts,
+                                                                 const int64_t* kinds, const int64_t* values, int64_t outside,
+                                                                 const int64_t* widths, const int64_t* sizes) try {
+  auto program = std::make_unique<Program>();
+  program->bytes = sizes[0], program->rows = sizes[1], program->each = sizes[2], program->parts = sizes[3];
+  program->widths.assign(widths, widths + outside);
+  for (int64_t i = 0, at = 0; i < steps; ++i) {
+    program->first.push_back(at);
+    for (int64_t k = 0; k < counts[i]; ++k, ++at) program->slots.push_back({static_cast<cenote::Kind>(kinds[at]), values[at]});
+  }
+  program->steps.reserve(steps);
+  for (int64_t i = 0; i < steps; ++i) program->steps.emplace_back(made[i]);
+  return program.release();
+} catch (...) {
+  return nullptr;
+}
+
+// Inputs and outputs by their addresses, in that order. Not 0: there was no memory.
+__attribute__((visibility("default"))) int cenote_program_run(void* program, void* const* outside) try {
+  static_cast<Program*>(program)->run(outside);
+  return 0;
+} catch (...) {
+  return 1;
+}
+
+__attribute__((visibility("default"))) void cenote_program_free(void* program) { delete static_cast<Program*>(program); }
+}
