@@ -172,7 +172,7 @@ def alike(a: Graph, b: Graph) -> bool:
             list_.append(value)
 
     def scaled(u: Any, v: Any) -> bool:
-        return u * rows[1] == v * rows[0]
+        return u * rows[1] == v * rows[0] and u % rows[0] == 0
 
     def same(u: Any, v: Any) -> bool:
         if isinstance(u, np.ndarray) or isinstance(v, np.ndarray):

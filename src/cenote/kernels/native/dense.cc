@@ -47,7 +47,7 @@ class Dense final : public Step {
     if (biased_) std::copy_n(r.constants[1].floats, units_, bias_.begin());
   }
 
-  void run(Team& team, const Array* arrays) const override {
+  void run(Team& team, const Argument* arrays) const override {
     const float *x = arrays[0].floats, *rest = adds_ ? arrays[1].floats : nullptr;
     float* y = arrays[1 + adds_].floats;
     int64_t threads = rows_ * features_ * units_ < kAlone ? 1 : team.num_threads();

@@ -140,7 +140,7 @@ class Program {
  public:
   struct Memory {
     std::unique_ptr<char[]> room;
-    std::vector<Array> arrays;  // of all slots
+    std::vector<Argument> arrays;  // of all slots
   };
 
   std::vector<std::unique_ptr<Step>> steps;

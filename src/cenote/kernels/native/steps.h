@@ -25,7 +25,7 @@ void share(Team& team, int64_t n, const Work& work) {
 }
 
 // What a step reads and writes: first its inputs, then its outputs.
-union Array {
+union Argument {
   void* any;
   float* floats;
   const int32_t* integers;
@@ -35,13 +35,13 @@ union Array {
 class Step {
  public:
   virtual ~Step() = default;
-  virtual void run(Team& team, const Array* arrays) const = 0;  // from several threads at a time
+  virtual void run(Team& team, const Argument* arrays) const = 0;  // from several threads at a time
 };
 
 // What a step is made from: numbers, sizes before options, and arrays that stay the same and where they are as long as it lives.
 struct Recipe {
   const double* numbers;
-  const Array* constants;
+  const Argument* constants;
 
   int64_t size(int i) const { return static_cast<int64_t>(numbers[i]); }
   float number(int i) const { return static_cast<float>(numbers[i]); }
