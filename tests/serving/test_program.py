@@ -127,9 +127,9 @@ def test_what_has_no_step_is_left_to_xla():
 
 
 @pytest.mark.parametrize(
-    ("setting", "said"), [("CENOTE_NATIVE", "off: CENOTE_NATIVE=0"), ("CXX", "0 failed|no C\\+\\+ compiler")]
+    ("setting", "said"), [("CENOTE_NATIVE", "off: CENOTE_NATIVE=0"), ("CXX", "no C++ compiler")]
 )
-def test_without_a_compiler_it_is_xla(setting, said, tmp_path, monkeypatch):
+def test_without_kernels_it_is_xla(setting, said, tmp_path, monkeypatch):
     monkeypatch.setattr(build, "_reasons", {})
     monkeypatch.setattr(build, "_libraries", {})
     monkeypatch.setenv("CENOTE_HOME", str(tmp_path))

@@ -119,7 +119,7 @@ class Plan:
         """Append a step, named by its source and its name there: "dense", or "normalization.rows"."""
         source, _, name = step.partition(".")
         if native.library(source) is None:
-            raise Unsupported(f"the kernels of {source} are not here ({native.status()})")
+            raise Unsupported(f"kernels of {source}: {native.status()}")
         numbers, constants = tuple(map(float, numbers)), tuple(map(np.ascontiguousarray, constants))
         self.steps.append(Step(source, name or source, numbers, constants, tuple(inputs), tuple(outputs), work))
 

@@ -104,7 +104,7 @@ def _integers(numbers: Sequence[int]) -> Any:
 def _library() -> Any:
     library = native.loaded("program")
     if library is None:
-        raise Unsupported(f"the kernels of program are not here ({native.status()})")
+        raise Unsupported(f"kernels of program: {native.status()}")
     library.cenote_program_make.restype = ctypes.c_void_p
     library.cenote_program_run.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
     library.cenote_program_free.argtypes = [ctypes.c_void_p]
