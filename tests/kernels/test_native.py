@@ -18,6 +18,7 @@ from cenote.kernels.native import build
 
 needs_native = pytest.mark.skipif(native.library() is None, reason=f"no native kernels: {native.status()}")
 RNG = np.random.default_rng(0)
+PROGRAMS = Path(__file__).parent.parent / "serving"  # steps of programs for serving that the sanitizers watch, too
 quick = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})  # each program runs once
 
 
@@ -290,10 +291,6 @@ def depthwise():
         yield native.convolution("forward", x, k, y, *rest)
         yield native.convolution("input", dy, k, x.shape, *rest)
         yield native.convolution("kernel", x, dy, k.shape, *rest)
-def products():
-    for rows, features, units in ((1, 1, 1), (2, 3, 33), (130, 7, 48), (70, 200, 100), (5, 4, 16)):
-        for bias in (draw(units), draw(0)):
-            yield native.dense(draw(rows, features), draw(features, units), bias, rectify=bias.size > 0)
 def recurrences():
     for time, batch, units in ((5, 7, 19), (1, 1, 1), (2, 9, 16)):
         mask = jnp.asarray(np.arange(time * batch).reshape(batch, time) % 3 > 0)
@@ -325,6 +322,11 @@ def steps_in_one():
 quick = {"xla_backend_optimization_level": 0}
 everything = lambda: [*convolutions(), *depthwise(), *recurrences(), *steps_in_one()]
 jax.block_until_ready(jax.jit(everything, compiler_options=quick)())
+sys.path.insert(0, sys.argv[3])
+import programs_under_sanitizers
+build._libraries.update(dict.fromkeys(build.SOURCES, loaded))
+build._reasons.update(dict.fromkeys(build.SOURCES, ""))
+programs_under_sanitizers.run()
 print("clean")
 """
 
@@ -345,6 +347,6 @@ def test_they_stay_inside_their_arrays(tmp_path):
     complaint = build._compile(compiler, flags, tmp_path / "all.cc", tmp_path / "kernels.so")
     assert not complaint, complaint
     env = {**os.environ, "LD_PRELOAD": " ".join(runtimes), "ASAN_OPTIONS": "detect_leaks=0", "CENOTE_COMPILATION_CACHE": "0"}
-    run = [sys.executable, "-c", SANITIZED, str(tmp_path / "kernels.so"), repr(list(CONVOLUTIONS.values()))]
+    run = [sys.executable, "-c", SANITIZED, str(tmp_path / "kernels.so"), repr(list(CONVOLUTIONS.values())), str(PROGRAMS)]
     done = subprocess.run(run, env=env, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0 and "clean" in done.stdout, done.stderr[-3000:]

@@ -126,9 +126,7 @@ def test_what_has_no_step_is_left_to_xla():
     np.testing.assert_allclose(serve(x), net.predict(x, batch_size=300), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("setting", "said"), [("CENOTE_NATIVE", "off: CENOTE_NATIVE=0"), ("CXX", "no C++ compiler")]
-)
+@pytest.mark.parametrize(("setting", "said"), [("CENOTE_NATIVE", "off: CENOTE_NATIVE=0"), ("CXX", "no C++ compiler")])
 def test_without_kernels_it_is_xla(setting, said, tmp_path, monkeypatch):
     monkeypatch.setattr(build, "_reasons", {})
     monkeypatch.setattr(build, "_libraries", {})

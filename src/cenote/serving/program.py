@@ -67,7 +67,7 @@ class Program:
             (ctypes.c_void_p * len(made))(*made),
             *map(_integers, (counts, kinds, values)),
             len(widths),
-            *map(_integers, (widths, (plan.bytes, rows, each, parts))),
+            *map(_integers, (widths, (len(whole.inputs), plan.bytes, rows, each, parts))),
         )
         if not program:
             raise MemoryError("there is no memory for a program's steps")

@@ -52,7 +52,7 @@ class Crew final : public Team {
         woken_.notify_all();
       }
       take();
-      while (done_.load(std::memory_order_acquire) < count) pause();
+      for (int i = 0; done_.load(std::memory_order_acquire) < count; ++i) i < kPatience ? pause() : std::this_thread::yield();
       if (failed_) throw std::bad_alloc();
     }
   }
@@ -141,32 +141,48 @@ class Program {
   struct Memory {
     std::unique_ptr<char[]> room;
     std::vector<Argument> arrays;  // of all slots
+    std::vector<char> aside;       // outputs of a part that shares rows with the one before it
   };
 
   std::vector<std::unique_ptr<Step>> steps;
   std::vector<int64_t> first;  // slot of each step
   std::vector<Slot> slots;
   std::vector<int64_t> widths;  // bytes of a row of each input and output
-  int64_t bytes, rows, each, parts;
+  int64_t inputs, bytes, rows, each, parts;
 
   void run(void* const* outside) {
     Hired hired;
     if (parts == 1) return part(hired.team(), 0, outside);
     share(hired.team(), parts, [&](int64_t i) {
       Alone alone;
-      part(alone, i * (rows - each) / (parts - 1), outside);  // two parts may share rows, and give them the same numbers
+      part(alone, i, outside);
     });
   }
 
  private:
   static constexpr int64_t kAligned = 64;
 
-  void part(Team& team, int64_t row, void* const* outside) {
+  // The last part begins with rows of the one before it, if there are too few left; these it reckons aside and leaves alone.
+  void part(Team& team, int64_t index, void* const* outside) {
     std::unique_ptr<Memory> memory = taken();
+    int64_t row = std::min(index * each, rows - each), known = index * each - row;
+    std::vector<char*> begins(widths.size());
+    int64_t room = 0;
+    for (size_t k = 0; k < widths.size(); ++k) {
+      begins[k] = static_cast<char*>(outside[k]) + row * widths[k];
+      if (known && int64_t(k) >= inputs) room += each * widths[k];
+    }
+    if (room) {
+      memory->aside.resize(room);
+      char* to = memory->aside.data();
+      for (size_t k = inputs; k < widths.size(); ++k) begins[k] = to, to += each * widths[k];
+    }
     for (size_t i = 0; i < slots.size(); ++i)
-      if (slots[i].kind == kOutside)
-        memory->arrays[i].any = static_cast<char*>(outside[slots[i].value]) + row * widths[slots[i].value];
+      if (slots[i].kind == kOutside) memory->arrays[i].any = begins[slots[i].value];
     for (size_t i = 0; i < steps.size(); ++i) steps[i]->run(team, memory->arrays.data() + first[i]);
+    for (size_t k = inputs; known && k < widths.size(); ++k)
+      std::memcpy(static_cast<char*>(outside[k]) + (row + known) * widths[k], begins[k] + known * widths[k],
+                  (each - known) * widths[k]);
     std::lock_guard<std::mutex> lock(mutex_);
     free_.push_back(std::move(memory));
   }
@@ -200,12 +216,14 @@ using cenote::Program;
 
 extern "C" {
 
-// Takes the steps over. `counts` says how many arrays each has; `sizes`: bytes of memory, rows of a batch, rows of a part, parts.
+// Takes the steps over. `counts` says how many arrays each has; `sizes`: inputs, bytes of memory, rows of a
+// batch, rows of a part, parts.
 __attribute__((visibility("default"))) void* cenote_program_make(int64_t steps, cenote::Step* const* made, const int64_t* counts,
                                                                  const int64_t* kinds, const int64_t* values, int64_t outside,
                                                                  const int64_t* widths, const int64_t* sizes) try {
   auto program = std::make_unique<Program>();
-  program->bytes = sizes[0], program->rows = sizes[1], program->each = sizes[2], program->parts = sizes[3];
+  program->inputs = sizes[0], program->bytes = sizes[1];
+  program->rows = sizes[2], program->each = sizes[3], program->parts = sizes[4];
   program->widths.assign(widths, widths + outside);
   for (int64_t i = 0, at = 0; i < steps; ++i) {
     program->first.push_back(at);
