@@ -32,7 +32,10 @@ class Program:
     def __init__(self, function: Callable, specs: Sequence[Any]) -> None:
         whole = graph(function, *specs)
         plan, rows, each = _cut(whole, function, specs)
+        if not all(math.prod(v.shape) for v in (*whole.inputs, *whole.outputs)):
+            raise Unsupported("arrays without numbers")
         self._library = _library()
+        self._run = self._library.cenote_program_run
         self._plan = plan  # the constants that steps read where they lie
         self._program = self._made(plan, whole, rows, each)
         self._outputs = [(v.shape, v.dtype) for v in whole.outputs]
@@ -42,7 +45,7 @@ class Program:
     def __call__(self, *inputs: np.ndarray) -> list[np.ndarray]:
         given = [x if x.flags.c_contiguous else np.ascontiguousarray(x) for x in inputs]
         made = [np.empty(shape, dtype) for shape, dtype in self._outputs]
-        if self._library.cenote_program_run(self._program, self._addresses(*[a.ctypes.data for a in (*given, *made)])):
+        if self._run(self._program, self._addresses(*map(_address, given), *map(_address, made))):
             raise MemoryError("there is no memory for the arrays between the layers")
         return made
 
@@ -80,7 +83,7 @@ def _cut(whole: Graph, function: Callable, specs: Sequence[Any]) -> tuple[Plan, 
     sizes = {v.shape[:1] for v in (*whole.inputs, *whole.outputs)}
     rows = whole.inputs[0].shape[0] if len(sizes) == 1 and () not in sizes else 1
     work = sum(step.work for step in plan.steps)
-    threads = os.cpu_count() or 1
+    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if rows == 1 or (work < ALONE and plan.bytes < CACHE):
         return plan, 1, 1
     between = plan.bytes + sum(math.prod(v.shape) * v.dtype.itemsize for v in whole.inputs)
@@ -95,6 +98,11 @@ def _cut(whole: Graph, function: Callable, specs: Sequence[Any]) -> tuple[Plan, 
         return plan, 1, 1
     part = graph(function, *(jax.ShapeDtypeStruct((each, *s.shape[1:]), s.dtype) for s in specs))
     return (Plan(part), rows, each) if alike(whole, part) else (plan, 1, 1)
+
+
+def _address(array: np.ndarray) -> int:
+    # A microsecond less than `array.ctypes.data`, which is the way for arrays that must not be written to.
+    return ctypes.addressof(ctypes.c_char.from_buffer(array)) if array.flags.writeable else array.ctypes.data
 
 
 def _integers(numbers: Sequence[int]) -> Any:
