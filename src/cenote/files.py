@@ -72,7 +72,17 @@ def save_tensors(path: str | os.PathLike, tensors: dict[str, Any], info: dict[st
             raise ValueError(f"{path}: {name!r} is an array of {array.dtype}, which such a file cannot hold: convert it before")
     text = json.dumps(info, ensure_ascii=False, allow_nan=True)
     metadata = {"format": "cenote", "kind": kind, "info": text, "sha256": _digest(kind, text, arrays)}
-    return write_atomically(path, save(arrays, metadata))
+    return write_atomically(path, _ordered(save(arrays, metadata)))
+
+
+def _ordered(data: bytes) -> bytes:
+    """The same file with its metadata in one order (safetensors takes another one each time): equal models, equal files."""
+    begin = 8 + struct.unpack("<Q", data[:8])[0]
+    header = json.loads(data[8:begin])
+    header = {"__metadata__": dict(sorted(header.pop("__metadata__").items())), **header}
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return b"".join((struct.pack("<Q", len(text)), text, memoryview(data)[begin:]))
 
 
 def load_tensors(path: str | os.PathLike, *, kind: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

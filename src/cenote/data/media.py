@@ -6,6 +6,7 @@ is unpacked in memory is bounded.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import difflib
 import functools
@@ -336,12 +337,20 @@ def _place(name: str, archive: Path, endings: Sequence[str], others: Counter) ->
     return pure.parts
 
 
+# Where Linux says how many bytes a container may have, by version of its control groups.
+LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+
+
 def memory_share(part: int) -> int:
-    """Bytes: one of so many equal parts of the machine's memory."""
+    """Bytes: one of so many equal parts of the machine's memory, or of what a container may have of it."""
     try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // part
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (ValueError, OSError, AttributeError):
-        return (8 << 30) // part
+        memory = 8 << 30
+    for limit in LIMITS:
+        with contextlib.suppress(OSError, ValueError):  # no container, or one without a limit ("max")
+            memory = min(memory, int(Path(limit).read_text()))
+    return memory // part
 
 
 def listed(names: Sequence[Any]) -> str:
