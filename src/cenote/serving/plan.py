@@ -53,7 +53,8 @@ class Plan:
 
     def __init__(self, graph: Graph) -> None:
         self.steps: list[Step] = []
-        self._graph, self._rooms, self._taken = graph, dict[int, Room](), set[int]()
+        self._rooms, self._taken = dict[int, Room](), set[int]()
+        self._asked = {id(v) for v in graph.outputs}
         self._users: dict[int, list[Node]] = {}
         for node in graph.nodes:
             for value in node.inputs:
@@ -91,12 +92,20 @@ class Plan:
         """Say that an array is the same numbers in the same order as one that lies somewhere already."""
         self._rooms[id(value)] = self.read(as_)
 
+    def users(self, value: Value) -> list[Node]:
+        """The operations that use an array, once for each use."""
+        return self._users.get(id(value), [])
+
+    def asked(self, value: Value) -> bool:
+        """Whether an array is one of the outputs."""
+        return id(value) in self._asked
+
     def follower(self, value: Value) -> tuple[Node, Value] | None:
         """The one operation that uses an array, reshaped perhaps, and the array as it sees it; None where there are several.
 
         Whoever does it in the same step says so with `take`.
         """
-        while id(value) not in self._asked and len(users := self._users.get(id(value), [])) == 1:
+        while not self.asked(value) and len(users := self.users(value)) == 1:
             if users[0].name != "reshape":
                 return users[0], value
             value = users[0].outputs[0]
@@ -124,10 +133,6 @@ class Plan:
         self.steps.append(Step(source, name or source, numbers, constants, tuple(inputs), tuple(outputs), work))
 
     # -- memory ------------------------------------------------------------------------------------------------------------
-
-    @property
-    def _asked(self) -> set[int]:
-        return {id(v) for v in self._graph.outputs}
 
     def _output(self, value: Value | np.ndarray, outside: int) -> Room:
         """An output's room, outside; what lies in an input, in a constant or in another output already is copied."""

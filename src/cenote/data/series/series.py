@@ -58,13 +58,13 @@ class Step:
         return np.where(np.abs(n - np.round(n)) < 1e-9, np.round(n), np.nan)
 
     def __str__(self) -> str:
-        names = {86_400: "day", 3600: "hour", 60: "minute", 1: "second", 604_800: "week"}
+        names = {86_400: "days", 3600: "hours", 60: "minutes", 1: "seconds", 604_800: "weeks"}
         if self.unit == "months":
             return {1: "month", 3: "quarter", 12: "year"}.get(self.count, f"{self.count} months")
         if self.unit == "seconds":
             for size in sorted(names, reverse=True):
                 if self.count % size == 0:
-                    return names[size] if self.count == size else f"{self.count // size} {names[size]}s"
+                    return names[size][:-1] if self.count == size else f"{self.count // size} {names[size]}"
         return {"rows": "row", "business days": "business day"}[self.unit]
 
     def periods(self) -> list[int]:
