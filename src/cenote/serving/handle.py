@@ -63,13 +63,11 @@ class Compiled:
                 return model._pure(params, state, x, train=False)[0]
 
         weights = (params, state)
-        self.outputs = jax.eval_shape(run, *weights, inputs)
-        self._single = jax.tree.structure(self.outputs) == jax.tree.structure(0)
         try:
-            self._run = _steps(lambda x: run(*weights, x), inputs)
+            self._run, self.outputs = _steps(lambda x: run(*weights, x), inputs)
             self.engine = "C++"
         except Unsupported as reason:
-            self._run = _xla(run, weights, inputs)
+            self._run, self.outputs = _xla(run, weights, inputs)
             self.engine = f"XLA: {reason}"
 
     def __call__(self, x: Any) -> Any:
@@ -102,8 +100,8 @@ class Compiled:
         return f"Compiled({describe(self.inputs)} -> {describe(self.outputs)})"
 
 
-def _steps(function: Callable, inputs: Any) -> Callable:
-    """A function of arrays as a program in C++. Raises Unsupported where that cannot be."""
+def _steps(function: Callable, inputs: Any) -> tuple[Callable, Any]:
+    """A function of arrays as a program in C++, and what comes out of it. Raises Unsupported where that cannot be."""
     specs, structure = jax.tree.flatten(inputs)
     if jax.default_backend() != "cpu":
         raise Unsupported(f"the model is on {jax.default_backend()}")
@@ -115,12 +113,13 @@ def _steps(function: Callable, inputs: Any) -> Callable:
         return found
 
     program = Program(flat, specs)
-    if len(specs) == 1 and outputs == structure == jax.tree.structure(0):
-        return lambda x: program(x)[0]
-    return lambda x: jax.tree.unflatten(outputs, program(*jax.tree.leaves(x)))
+    found = jax.tree.unflatten(outputs, program.outputs)
+    if outputs == structure == jax.tree.structure(0):
+        return lambda x: program(x)[0], found
+    return lambda x: jax.tree.unflatten(outputs, program(*jax.tree.leaves(x))), found
 
 
-def _xla(run: Callable, weights: tuple, inputs: Any) -> Callable:
+def _xla(run: Callable, weights: tuple, inputs: Any) -> tuple[Callable, Any]:
     """The same by XLA."""
     if sum(a.nbytes for a in jax.tree.leaves(weights)) <= MOST_CONSTANT_BYTES:
         # Each argument of a call costs about half a microsecond, as much as a small layer.
@@ -130,9 +129,9 @@ def _xla(run: Callable, weights: tuple, inputs: Any) -> Callable:
         program = jax.jit(lambda x, params, state: run(params, state, x))
         given = weights
     # A call compiles, and makes all later ones take JAX's short way, which `lower().compile()` would not.
-    program(jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), inputs), *given)
-    # Copies: the caller may write to his answer.
-    return lambda x: jax.tree.map(np.array, program(x, *given))
+    y = program(jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), inputs), *given)
+    found = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), y)
+    return lambda x: jax.tree.map(np.array, program(x, *given)), found  # copies: the caller may write to his answer
 
 
 def compiled(model: Any, spec: Any = None) -> Compiled:

@@ -69,6 +69,9 @@ class Plan:
                     raise Unsupported(f"no step does {node.name.removeprefix('cenote_')}")
                 found(self, node)
         self.outputs = [self._output(value, len(graph.inputs) + i) for i, value in enumerate(graph.outputs)]
+        sources = dict.fromkeys(["program", *(step.source for step in self.steps)])
+        if native.library(*sources) is None:  # all at once: what is new on this machine is compiled side by side
+            raise Unsupported(f"kernels {', '.join(sources)}: {native.status()}")
         self.bytes = self._place()
 
     # -- for rules ---------------------------------------------------------------------------------------------------------
@@ -127,8 +130,6 @@ class Plan:
     ) -> None:
         """Append a step, named by its source and its name there: "dense", or "normalization.rows"."""
         source, _, name = step.partition(".")
-        if native.library(source) is None:
-            raise Unsupported(f"kernels of {source}: {native.status()}")
         numbers, constants = tuple(map(float, numbers)), tuple(map(np.ascontiguousarray, constants))
         self.steps.append(Step(source, name or source, numbers, constants, tuple(inputs), tuple(outputs), work))
 

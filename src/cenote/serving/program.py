@@ -38,9 +38,10 @@ class Program:
         self._run = self._library.cenote_program_run
         self._plan = plan  # the constants that steps read where they lie
         self._program = self._made(plan, whole, rows, each)
+        self.outputs = [jax.ShapeDtypeStruct(v.shape, v.dtype) for v in whole.outputs]
         self._outputs = [(v.shape, v.dtype) for v in whole.outputs]
         self._addresses = ctypes.c_void_p * (len(whole.inputs) + len(whole.outputs))
-        self.rows = each
+        self.rows = each  # that are done at a time; 1, where they cannot be cut
 
     def __call__(self, *inputs: np.ndarray) -> list[np.ndarray]:
         given = [x if x.flags.c_contiguous else np.ascontiguousarray(x) for x in inputs]
@@ -102,7 +103,8 @@ def _cut(whole: Graph, function: Callable, specs: Sequence[Any]) -> tuple[Plan, 
 
 def _address(array: np.ndarray) -> int:
     # A microsecond less than `array.ctypes.data`, which is the way for arrays that must not be written to.
-    return ctypes.addressof(ctypes.c_char.from_buffer(array)) if array.flags.writeable else array.ctypes.data
+    buffer: Any = array
+    return ctypes.addressof(ctypes.c_char.from_buffer(buffer)) if array.flags.writeable else array.ctypes.data
 
 
 def _integers(numbers: Sequence[int]) -> Any:
@@ -110,9 +112,7 @@ def _integers(numbers: Sequence[int]) -> Any:
 
 
 def _library() -> Any:
-    library = native.loaded("program")
-    if library is None:
-        raise Unsupported(f"kernels of program: {native.status()}")
+    library: Any = native.loaded("program")
     library.cenote_program_make.restype = ctypes.c_void_p
     library.cenote_program_run.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
     library.cenote_program_free.argtypes = [ctypes.c_void_p]
