@@ -44,7 +44,7 @@ class Program:
         self.rows = each  # that are done at a time; 1, where they cannot be cut
 
     def __call__(self, *inputs: np.ndarray) -> list[np.ndarray]:
-        given = [x if x.flags.c_contiguous else np.ascontiguousarray(x) for x in inputs]
+        given = [x if type(x) is np.ndarray and x.flags.c_contiguous else np.ascontiguousarray(x) for x in inputs]
         made = [np.empty(shape, dtype) for shape, dtype in self._outputs]
         if self._run(self._program, self._addresses(*map(_address, given), *map(_address, made))):
             raise MemoryError("there is no memory for the arrays between the layers")
