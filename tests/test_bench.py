@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 BENCH = Path(__file__).resolve().parent.parent / "bench"
-OURS = ("count", "frameworks", "measure", "report", "run", "workers", "workloads")
+OURS = ("count", "frameworks", "measure", "readme", "report", "run", "workers", "workloads")
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def bench() -> dict[str, ModuleType]:
     sys.path.insert(0, str(BENCH))
     path = list(sys.path)
     try:
-        found = {name: importlib.import_module(name) for name in ("measure", "report", "run", "workers", "workloads")}
+        found = {name: importlib.import_module(name) for name in ("measure", "readme", "report", "run", "workers", "workloads")}
         found |= {name: importlib.import_module(f"workloads.{name}") for name in ("count", "weights")}
         yield found
     finally:
@@ -95,6 +95,22 @@ def test_the_page_says_what_was_found_and_what_is_missing(bench):
     assert rows["cnn"] == ["110", "**2.00**", "1", "yes"]
     assert rows["cnn, 64 rows"] == ["100.0", "-", "-", "0.50"]
     assert "not quiet" in page and "### mlp" not in page
+
+
+def test_the_readmes_have_the_figures_of_the_last_run(bench, tmp_path):
+    """Both READMEs say what the newest results say, as `python bench/readme.py` puts it."""
+    readme, results = bench["readme"], sorted((BENCH / "results").glob("????-??-??.jsonl"))[-1]
+    records = bench["run"].known(results)
+    for name, chinese in (("README.md", False), ("README.zh-CN.md", True)):
+        text = readme.words(records, f"{results.stem}.md", chinese)
+        assert len([line for line in text.splitlines() if line.startswith("|")]) == 2 * 2 + 8 + 17
+        before = (BENCH.parent / name).read_text("utf-8")
+        (tmp_path / name).write_text(before, "utf-8")
+        readme.put(tmp_path / name, text)
+        assert (tmp_path / name).read_text("utf-8") == before
+    with pytest.raises(SystemExit, match="expected one pair of marks"):
+        (tmp_path / "other.md").write_text("nothing", "utf-8")
+        readme.put(tmp_path / "other.md", text)
 
 
 def test_what_is_there_is_not_measured_again(bench, tmp_path):
