@@ -1,6 +1,7 @@
 """Kernels that do several steps in one pass, against the plain formulations: values, gradients, odd shapes, NaN, infinity."""
 
 import os
+import time
 from pathlib import Path
 
 import jax
@@ -82,6 +83,14 @@ def test_attention(kind, monkeypatch):
 
 
 @needs_native
+@pytest.mark.parametrize("drops", [(), (0.4, jax.random.key(3))])
+def test_attention_of_several_blocks_of_queries_where_some_see_nothing(drops, monkeypatch):
+    q, k, v = draw(2, 2, 37, 19), draw(2, 2, 37, 19), draw(2, 2, 37, 35)
+    shown = jnp.ones((2, 1, 1, 37), bool).at[1, ..., :20].set(False)  # the first twenty of one see nothing
+    same(lambda q, k, v: attend(q, k, v, Allowed((shown,), causal=True), *drops), [q, k, v], monkeypatch)
+
+
+@needs_native
 def test_answers_take_them_where_explanations_find_plain_steps():
     x, heads = draw(6, 9), draw(1, 2, 3, 4)
 
@@ -154,17 +163,40 @@ def test_float64_and_narrow_arrays_go_the_plain_way():
     assert "cenote_" not in str(narrow(jnp.ones((6, 3))))
 
 
-def test_memory_is_kept_only_while_somebody_asks_for_it():
-    def resident():
-        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
+
+@pytest.mark.parametrize("seconds", [0, 0.05])
+def test_memory_is_kept_only_while_somebody_asks_for_it_and_some_time(seconds, monkeypatch):
     if memory._glibc() is None:
         pytest.skip("not glibc")
+    monkeypatch.setattr(memory, "SECONDS", seconds)
     size = 256 << 20
     with memory.kept():
         with memory.kept():
             np.ones(size, "uint8")
         kept = resident()
+    deadline = time.monotonic() + 10
+    while kept - resident() <= size // 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_memory_waits_for_the_next_block(monkeypatch):
+    if memory._glibc() is None:
+        pytest.skip("not glibc")
+    monkeypatch.setattr(memory, "SECONDS", 0.3)
+    size, started = 256 << 20, time.monotonic()
+    with memory.kept():
+        np.ones(size, "uint8")
+        kept = resident()
+    with memory.kept():  # the time of the block before does not end this one's
+        time.sleep(max(0.0, started + 0.6 - time.monotonic()))
+        assert kept - resident() < size // 2
+    monkeypatch.setattr(memory, "SECONDS", 0)
+    with memory.kept():
+        pass
     assert kept - resident() > size // 2
 
 

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from .. import activations
+from ..kernels import training
 from ..kernels.product import product
 from .base import Layer
 from .check import floating, positive
@@ -48,6 +49,8 @@ class Dense(Layer):
         rows, shape = x.reshape(-1, x.shape[-1]), (*x.shape[:-1], self.units)
         # One product of two matrices: more axes make XLA choose slower forms of it. Outside training it is the plain one,
         # which those who walk through a jaxpr know.
+        if self.train and training.takes_dense(rows, kernel):
+            return self.activation(training.dense(rows, kernel, bias).reshape(shape))
         y = (product if self.train else jnp.matmul)(rows, kernel).reshape(shape)
         return self.activation(y if bias is None else y + bias)
 

@@ -7,6 +7,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from cenote.kernels import training
+
 from .base import Optimizer, Scalars, Slots, check_betas, copy_of, full_like, one_less_power
 
 
@@ -73,6 +75,26 @@ class Adam(_Moments):
 
     def step(self, g: jax.Array, p: jax.Array, slots: Slots, scalars: Scalars) -> tuple[jax.Array, Slots]:
         return adam_step(g, slots, scalars["rate"], self.beta_1, self.beta_2, self.epsilon)
+
+    def moved(self, grads: Any, state: dict[str, Any], params: Any) -> tuple[Any, dict[str, Any]] | None:
+        """Parameters and state after a step, in one pass and in their own memory; None where that is not to be had.
+
+        The numbers are those of `update`, added to the parameters, but for rounding. Only the training step asks for it.
+        """
+        own = type(self)
+        plain = own.update is Optimizer.update and own.step is Adam.step and own.scalars is Adam.scalars
+        if not plain or self.amsgrad or self.use_ema or self.gradient_accumulation_steps:
+            return None
+        if not training.takes_adam(jax.tree.leaves(params)):
+            return None
+        step, (rate, paths, flat, structure, gradients) = state["step"], self._begun(grads, state, params)
+        numbers = self._numbers(paths, flat, step, step, rate)
+        rates = [scalars["rate"] for scalars, _ in numbers]
+        decays = [0.0 if part is None else part for _, part in numbers]
+        means, squares = (structure.flatten_up_to(state[slot]) for slot in self.slots)
+        options = {"beta_1": self.beta_1, "beta_2": self.beta_2, "epsilon": self.epsilon}
+        found = map(structure.unflatten, training.adam(flat, means, squares, self.clip(gradients), rates, decays, **options))
+        return next(found), {"step": step + 1, "learning_rate": rate, **dict(zip(self.slots, found, strict=True))}
 
 
 class AdamW(Adam):

@@ -195,13 +195,7 @@ class Optimizer(Configurable):
 
     def update(self, grads: Any, state: dict[str, Any], params: Any) -> tuple[Any, dict[str, Any]]:
         """What to add to the parameters, and the next state."""
-        step, rate = state["step"], state["learning_rate"]
-        if callable(self.learning_rate):
-            rate = jnp.asarray(self.learning_rate(step), jnp.float32)
-        paths, flat, structure = leaves(params)
-        gradients = [g.astype(p.dtype) for g, p in zip(structure.flatten_up_to(grads), flat, strict=True)]
-        if self.loss_scale_factor is not None:
-            gradients = [g / self.loss_scale_factor for g in gradients]
+        step, (rate, paths, flat, structure, gradients) = state["step"], self._begun(grads, state, params)
         kept = {slot: structure.flatten_up_to(state[slot]) for slot in self.slots}
         several, counted = self.gradient_accumulation_steps, step
         new: dict[str, Any] = {"step": step + 1, "learning_rate": rate}
@@ -223,24 +217,42 @@ class Optimizer(Configurable):
         new.update({slot: structure.unflatten(kept[slot]) for slot in self.slots})
         return structure.unflatten(changes), new
 
+    def _begun(self, grads: Any, state: dict[str, Any], params: Any) -> tuple[Any, list[str], list, Any, list]:
+        """The rate of this step, and paths, arrays and structure of the parameters, with a gradient for each."""
+        rate = state["learning_rate"]
+        if callable(self.learning_rate):
+            rate = jnp.asarray(self.learning_rate(state["step"]), jnp.float32)
+        paths, flat, structure = leaves(params)
+        gradients = [g.astype(p.dtype) for g, p in zip(structure.flatten_up_to(grads), flat, strict=True)]
+        if self.loss_scale_factor is not None:
+            gradients = [g / self.loss_scale_factor for g in gradients]
+        return rate, paths, flat, structure, gradients
+
+    def _numbers(self, paths: list[str], flat: list, step: Any, counted: Any, rate: Any) -> list[tuple[Scalars, Any]]:
+        """For each array the scalars of the rule, and the part that it loses by weight decay, or None."""
+        rates: dict[int, tuple[Any, Scalars]] = {}
+        found = []
+        for p, path in zip(flat, paths, strict=True):
+            group = self._group(path)
+            if id(group) not in rates:
+                own = _rate_in(group, rate, step)
+                rates[id(group)] = own, self.scalars(counted, own.astype(jnp.result_type(float)))
+            own, scalars = rates[id(group)]
+            decay = self.decay(path, p)
+            lost = None if decay is None else (own * decay).astype(p.dtype)
+            found.append(({name: value.astype(p.dtype) for name, value in scalars.items()}, lost))
+        return found
+
     def _move(
         self, gradients: list, flat: list, kept: dict[str, list], paths: list[str], step: Any, counted: Any, rate: Any
     ) -> tuple[list, dict[str, list]]:
         """Clip, decay and apply the rule to each array."""
         gradients = self.clip(gradients)
         kept = {slot: list(values) for slot, values in kept.items()}
-        rates: dict[int, tuple[Any, Scalars]] = {}
         changes = []
-        for i, (g, p, path) in enumerate(zip(gradients, flat, paths, strict=True)):
-            group = self._group(path)
-            if id(group) not in rates:
-                own = _rate_in(group, rate, step)
-                rates[id(group)] = own, self.scalars(counted, own.astype(jnp.result_type(float)))
-            own, scalars = rates[id(group)]
-            near = {name: value.astype(p.dtype) for name, value in scalars.items()}
-            decay, lost = self.decay(path, p), None
-            if decay is not None:  # the rule sees the parameter after its decay, as in Keras
-                lost = (own * decay).astype(p.dtype) * p
+        numbers = self._numbers(paths, flat, step, counted, rate)
+        for i, (g, p, (near, part)) in enumerate(zip(gradients, flat, numbers, strict=True)):
+            lost = None if part is None else part * p  # the rule sees the parameter after its decay, as in Keras
             change, new = self.step(g, p if lost is None else p - lost, {slot: kept[slot][i] for slot in self.slots}, near)
             changes.append(change if lost is None else change - lost)
             for slot in self.slots:

@@ -17,11 +17,14 @@ import numpy as np
 from .build import library, loaded, status
 
 __all__ = [
+    "adam",
     "attention_backward",
     "attention_forward",
     "columns_backward",
     "columns_forward",
     "convolution",
+    "dense",
+    "dense_gradient",
     "fits",
     "gelu",
     "gru_backward",
@@ -180,6 +183,27 @@ def attention_backward(
     return _call("cenote_attention_backward", [q.shape, k.shape, v.shape], dy, q, k, v, shown, words, weights, **options)
 
 
+def dense(x: Any, kernel: Any, bias: Any) -> jax.Array:
+    """``x @ kernel`` plus the bias, if it is not empty."""
+    return _call("cenote_dense", [(x.shape[0], kernel.shape[1])], x, kernel, bias)[0]
+
+
+def dense_gradient(x: Any, dy: Any, bias: tuple[int, ...]) -> tuple:
+    """``(x.T @ dy, the sums of dy's rows)``; the latter empty where the shape of the ``bias`` says so."""
+    return _call("cenote_dense_gradient", [(x.shape[1], dy.shape[1]), bias], x, dy)
+
+
+def adam(rates: Any, decays: Any, *arrays: Any, beta_1: float, beta_2: float, epsilon: float) -> tuple:
+    """New weights, means and mean squares, in place of the old ones; ``arrays`` are these and the gradients, each in turn.
+
+    ``beta_1`` and ``beta_2`` are what is missing from one in the decay of the means.
+    """
+    options = {"beta_1": np.float32(beta_1), "beta_2": np.float32(beta_2), "epsilon": np.float32(epsilon)}
+    count = len(arrays) // 4 * 3
+    places = {2 + i: i for i in range(count)}
+    return _call("cenote_adam", [a.shape for a in arrays[:count]], rates, decays, *arrays, places=places, **options)
+
+
 def standing_for(plain: Callable, fast: Callable) -> Callable:
     """``fast``, from C++, with the derivatives of the plain function that it stands for; under `jax.vmap` the plain one."""
 
@@ -213,5 +237,8 @@ def _mask(mask: Any) -> jax.Array:
 
 
 def _call(name: str, shapes: list[Any], *arrays: Any, **numbers: Any) -> tuple:
+    """Among the numbers ``places`` may say which arrays' memory takes which results."""
+    places = numbers.pop("places", None)
     results = [s if isinstance(s, jax.ShapeDtypeStruct) else jax.ShapeDtypeStruct(s, jnp.float32) for s in shapes]
-    return tuple(jax.ffi.ffi_call(name, results, vmap_method="sequential")(*arrays, **numbers))
+    call = jax.ffi.ffi_call(name, results, vmap_method="sequential", input_output_aliases=places)
+    return tuple(call(*arrays, **numbers))

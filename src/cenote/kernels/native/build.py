@@ -40,6 +40,7 @@ SOURCES = {
     "pooling": (),
     "program": (),
     "recurrence": ("lstm_forward", "lstm_backward", "gru_forward", "gru_backward"),
+    "training": ("adam", "dense", "dense_gradient"),
 }
 TARGETS = tuple(f"cenote_{target}" for targets in SOURCES.values() for target in targets)
 FLAGS = ("-std=c++17", "-O3", "-fPIC", "-fvisibility=hidden")

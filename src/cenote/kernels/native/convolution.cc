@@ -2,14 +2,12 @@
 // forward, gradient by the input, gradient by the kernel. Results do not depend on the number of threads.
 //
 // A row of the kernel, its (width, input) numbers, lies side by side in the picture, too: a convolution is a sum of products of
-// overlapping windows (product.h). Pictures are copied into a frame of zeros first, which also brings them into the cache of the
-// core that works on them.
+// overlapping windows (product.h, taps.h). Pictures are copied into a frame of zeros first, which also brings them into the cache
+// of the core that works on them. Forward is a step of programs for serving, too.
 
 #include <algorithm>
 
-#include "convolution.h"
-#include "functions.h"
-#include "product.h"
+#include "taps.h"
 
 namespace cenote {
 namespace {
@@ -20,65 +18,47 @@ struct Frame {
   int64_t columns;  // from one row to the next
 };
 
+// Row `i` of such a frame; fewer than none above or before it cut the picture.
+void frame_row(float* line, const float* x, int64_t height, int64_t width, int64_t channels, int64_t above, int64_t before,
+               int64_t i, int64_t columns) {
+  int64_t source = i - above, cut = std::max<int64_t>(0, -before), lead = std::max<int64_t>(0, before);
+  int64_t kept = source < 0 || source >= height ? 0 : std::max<int64_t>(0, std::min(width - cut, columns - lead));
+  if (kept == 0) lead = 0;
+  std::memset(line, 0, lead * channels * sizeof(float));
+  if (kept) std::memcpy(line + lead * channels, x + (source * width + cut) * channels, kept * channels * sizeof(float));
+  std::memset(line + (lead + kept) * channels, 0, (columns - lead - kept) * channels * sizeof(float));
+}
+
 Frame framed(const float* x, int64_t height, int64_t width, int64_t channels, int64_t above, int64_t before, int64_t first,
              int64_t last, int64_t columns) {
   if (above == 0 && before == 0 && last <= height && columns <= width) return {x + first * width * channels, width};
   float* to = scratch(0, (last - first) * columns * channels);
-  int64_t kept = std::min(width, columns - before);
-  for (int64_t i = first; i < last; ++i) {
-    float* line = to + (i - first) * columns * channels;
-    int64_t source = i - above;
-    if (source < 0 || source >= height) {
-      std::memset(line, 0, columns * channels * sizeof(float));
-      continue;
-    }
-    std::memset(line, 0, before * channels * sizeof(float));
-    std::memcpy(line + before * channels, x + source * width * channels, kept * channels * sizeof(float));
-    std::memset(line + (before + kept) * channels, 0, (columns - before - kept) * channels * sizeof(float));
-  }
+  for (int64_t i = first; i < last; ++i)
+    frame_row(to + (i - first) * columns * channels, x, height, width, channels, above, before, i, columns);
   return {to, columns};
 }
 
 // How many bands of rows a picture is cut into, so that every thread has work for a small batch.
-int64_t bands(ffi::ThreadPool& pool, int64_t batch, int64_t rows) {
+template <typename Pool>
+int64_t bands(Pool& pool, int64_t batch, int64_t rows) {
   int64_t wanted = (2 * std::max<int64_t>(pool.num_threads(), 1) + batch - 1) / batch;
   return std::max<int64_t>(1, std::min(wanted, rows));
 }
 
-// -- what follows the sums: bias, rectifier, the largest of each 2x2 --------------------------------------------------------
+// -- windows of 2x2 ---------------------------------------------------------------------------------------------------------
 
 // Which of the four places of a window, row by row, gets its gradient; kNone where the rectifier or a NaN stops it.
-typedef uint8_t Bytes __attribute__((vector_size(kLanes)));
-constexpr int kNone = 4;
-
-void finish(float* y, int64_t places, int64_t channels, const float* bias, bool rectify) {
-  for (int64_t p = 0; p < places; ++p, y += channels)
-    for (int64_t c = 0; c < channels; ++c) {
-      float sum = bias ? y[c] + bias[c] : y[c];
-      y[c] = rectify && sum < 0 ? 0 : sum;  // NaN stays
-    }
-}
+using Bytes = Finish::Bytes;
+constexpr int kNone = Finish::kNone;
 
 // One row of windows from two rows of sums, in which `step` numbers, whole vectors, lie from one place to the next.
-void largest(const float* sums, int64_t columns, int64_t step, const float* bias, bool rectify, float* y, uint8_t* places,
-             int64_t windows, int64_t channels) {
-  const float* rows[2] = {sums, sums + columns * step};
+void largest(const float* sums, int64_t columns, int64_t step, const Finish& finish, float* y, int64_t windows, int64_t channels) {
   for (int64_t p = 0; p < windows; ++p)
     each_vector(channels, [&](int64_t c, int64_t n) {
-      Vector add = bias ? load(bias + c) : Vector{}, best = load(rows[0] + 2 * p * step + c) + add;
-      Integers at{};
-      for (int k = 1; k < 4; ++k) {
-        Vector next = load(rows[k / 2] + (2 * p + k % 2) * step + c) + add;
-        Integers better = (next > best) | (next != next);  // of equal ones the first; a NaN wins, and no other after it
-        best = choose(better, next, best);
-        at = (better & k) | (~better & at);
-      }
-      if (places) {
-        Integers keep = rectify ? (best > Vector{}) : (best == best);
-        Bytes bytes = __builtin_convertvector((keep & at) | (~keep & kNone), Bytes);
-        std::memcpy(places + p * channels + c, &bytes, n);
-      }
-      store(y + p * channels + c, rectify ? choose(best < Vector{}, Vector{}, best) : best, n);
+      const float *above = sums + 2 * p * step + c, *below = above + columns * step;
+      Vector add = finish.bias ? load(finish.bias + c) : Vector{};
+      const Vector four[] = {load(above) + add, load(above + step) + add, load(below) + add, load(below + step) + add};
+      finish.largest(four, y, p * channels + c, n);
     });
 }
 
@@ -111,38 +91,64 @@ struct Pooled {
 
 // -- forward ----------------------------------------------------------------------------------------------------------------
 
-// With windows of 2x2, `rows` and `columns` are those of the windows.
-void forward(ffi::ThreadPool& pool, const F32& x, const F32& k, const float* bias, bool rectify, bool windows, F32& y,
-             uint8_t* places, int64_t down, int64_t across, int64_t above, int64_t before) {
-  auto xs = x.dimensions(), ks = k.dimensions(), ys = y.dimensions();
-  int64_t batch = xs[0], height = xs[1], width = xs[2], inputs = xs[3], rows = ys[1], outputs = ys[3];
-  int64_t each = windows ? 2 : 1, columns = ys[2] * each;  // the last column, if it is in no window, is not computed
-  int64_t lines = ks[0], length = ks[1] * inputs, step = windows ? round_up(outputs, kLanes) : outputs;
-  const float* weights = k.typed_data();
-  Packed kernel(lines, length, outputs, [&](int64_t i, int c) { return weights[i * outputs + c]; });
-  std::vector<float> padded;
-  if (bias && windows) {
-    padded.assign(bias, bias + outputs);
-    padded.resize(step);
-    bias = padded.data();
-  }
-  int64_t cut = bands(pool, batch, rows), framed_columns = std::max((columns - 1) * across + ks[1], before + 1);
-  share(pool, batch * cut, [&](int64_t item) {
-    int64_t image = item / cut, first = (item % cut) * rows / cut * each, last = (item % cut + 1) * rows / cut * each;
-    if (first == last) return;
-    Frame frame = framed(x.typed_data() + image * height * width * inputs, height, width, inputs, above, before, first * down,
-                         (last - 1) * down + lines, framed_columns);
-    int64_t line = frame.columns * inputs, out = ys[2] * outputs;  // numbers from one row to the next
-    for (int64_t i = first; i < last; i += each) {
-      int64_t place = image * rows * out + i / each * out;
-      float* to = windows ? scratch(1, each * columns * step) : y.typed_data() + place;
-      for (int64_t r = 0; r < each; ++r)
-        row(frame.at + (i + r - first) * down * line, across * inputs, line, kernel, to + r * columns * step, step, columns);
-      if (windows)
-        largest(to, columns, step, bias, rectify, y.typed_data() + place, places ? places + place : nullptr, ys[2], outputs);
-      else if (bias || rectify)
-        finish(to, columns, outputs, bias, rectify);
+// A row of a picture as a frame has it where taps are apart: what each of `places` sees side by side.
+void unfolded_row(float* line, const float* x, const Form& f, int64_t i, int64_t places) {
+  int64_t source = i - f.above;
+  for (int64_t j = 0; j < places; ++j)
+    for (int64_t t = 0; t < f.taps; ++t, line += f.inputs) {
+      int64_t column = j * f.across + t * f.spread - f.before;
+      if (source >= 0 && source < f.height && column >= 0 && column < f.width)
+        std::memcpy(line, x + (source * f.width + column) * f.inputs, f.inputs * sizeof(float));
+      else
+        std::memset(line, 0, f.inputs * sizeof(float));
     }
+}
+
+// Rows [first, last) of the result, of the windows if there are, from a frame of zeros around the picture.
+void from_frame(const Windows& kernel, const float* x, int64_t first, int64_t last, const Finish& finish, float* y) {
+  const Form& f = kernel.form();
+  int64_t each = finish.windows ? 2 : 1, columns = f.columns * each;  // the last column, if it is in no window, is not computed
+  int64_t step = finish.windows ? round_up(f.outputs, kLanes) : kernel.apart().place, out = kernel.apart().row;
+  int64_t wide = f.spread > 1 ? columns * f.taps : (columns - 1) * f.across + std::max<int64_t>(1, f.taps);
+  int64_t reach = std::max<int64_t>(0, f.lines - 1) * f.rise + 1;  // rows of the picture that the kernel sees at once
+  int64_t begin = first * each * f.down, end = (last * each - 1) * f.down + reach;
+  bool inside = f.above <= 0 && f.before <= 0 && end - f.above <= f.height && wide - f.before <= f.width && f.spread == 1;
+  int64_t line = (inside ? f.width : wide) * f.inputs;  // numbers from one row to the next
+  float* room = inside ? nullptr : scratch(0, (end - begin) * line);
+  const float* frame = inside ? x + ((begin - f.above) * f.width - f.before) * f.inputs : room;
+  for (int64_t i = first, filled = begin; i < last; ++i) {
+    int64_t needed = ((i + 1) * each - 1) * f.down + reach;
+    for (; !inside && filled < needed; ++filled) {  // when it is needed: it is in the nearest cache
+      float* to = room + (filled - begin) * line;
+      if (f.spread > 1)
+        unfolded_row(to, x, f, filled, columns);
+      else
+        frame_row(to, x, f.height, f.width, f.inputs, f.above, f.before, filled, wide);
+    }
+    const float* from = frame + (i * each * f.down - begin) * line;
+    if (!finish.windows) {
+      kernel.row(from, line, y + i * out, step, columns, finish.at(i * out));
+      continue;
+    }
+    float* sums = scratch(1, 2 * columns * step);
+    for (int64_t r = 0; r < 2; ++r) kernel.row(from + r * f.down * line, line, sums + r * columns * step, step, columns, {});
+    largest(sums, columns, step, finish.at(i * out), y + i * out, f.columns, f.outputs);
+  }
+}
+
+template <typename Pool>
+void forward(Pool& pool, const Windows& kernel, const float* x, const Finish& finish, float* y) {
+  const Form& f = kernel.form();
+  const Apart& apart = kernel.apart();
+  int64_t blocks = kernel.sweeps() ? kernel.blocks() : 1, cut = bands(pool, f.batch * blocks, f.rows);
+  share(pool, f.batch * cut * blocks, [&](int64_t item) {
+    int64_t image = item / (cut * blocks), band = item / blocks % cut, first = band * f.rows / cut, last = (band + 1) * f.rows / cut;
+    if (first == last) return;
+    const float* seen = x + image * f.height * f.width * f.inputs;
+    float* to = y + image * apart.picture;
+    if (!kernel.sweeps()) return from_frame(kernel, seen, first, last, finish.at(image * apart.picture), to);
+    for (int64_t i = first; i < last; ++i)
+      kernel.sweep(seen, i, item % blocks, to + i * apart.row, finish.at(image * apart.picture + i * apart.row));
   });
 }
 
@@ -153,7 +159,8 @@ bool fits(const F32& x, const F32& k, const F32& y) {
 ffi::Error Forward(ffi::ThreadPool pool, F32 x, F32 k, ffi::ResultBuffer<ffi::F32> y, int64_t down, int64_t across,
                    int64_t above, int64_t before) {
   if (!fits(x, k, *y)) return misfit();
-  forward(pool, x, k, nullptr, false, false, *y, nullptr, down, across, above, before);
+  Form f = form(x, k, *y, down, across, above, before);
+  forward(pool, Windows(f, false, k.typed_data()), x.typed_data(), {}, y->typed_data());
   return ffi::Error::Success();
 }
 
@@ -161,11 +168,80 @@ ffi::Error Forward(ffi::ThreadPool pool, F32 x, F32 k, ffi::ResultBuffer<ffi::F3
 ffi::Error Joined(ffi::ThreadPool pool, F32 x, F32 k, F32 bias, ffi::ResultBuffer<ffi::F32> y, ffi::ResultBuffer<ffi::U8> places,
                   int64_t down, int64_t across, int64_t above, int64_t before, int64_t rectify, int64_t windows) {
   if (!fits(x, k, *y)) return misfit();
-  const float* added = bias.element_count() ? bias.typed_data() : nullptr;
+  Form f = form(x, k, *y, down, across, above, before);
+  std::vector<float> added = whole(bias.element_count() ? bias.typed_data() : nullptr, f.outputs);
   uint8_t* kept = places->element_count() ? places->typed_data() : nullptr;
-  forward(pool, x, k, added, rectify, windows, *y, kept, down, across, above, before);
+  Finish finish{added.empty() ? nullptr : added.data(), nullptr, rectify != 0, windows != 0, kept};
+  forward(pool, Windows(f, windows != 0, k.typed_data()), x.typed_data(), finish, y->typed_data());
   return ffi::Error::Success();
 }
+
+// A step: one or several convolutions of the same picture, each of which gives its places of the result.
+class Convolved : public Step {
+ public:
+  void run(Team& team, const Argument* arrays) const override {
+    Finish finish{bias_.empty() ? nullptr : bias_.data(), adds_ ? arrays[1].floats : nullptr, rectifies_, windows_, nullptr};
+    float* y = arrays[1 + adds_].floats;
+    Nobody nobody;
+    for (const Part& part : parts_)
+      if (part.kernel.form().work() < kLittle)
+        forward(nobody, part.kernel, arrays[0].floats, finish.at(part.first), y + part.first);
+      else
+        forward(team, part.kernel, arrays[0].floats, finish.at(part.first), y + part.first);
+  }
+
+ protected:
+  // Numbers: the sizes of a form, whether there is a bias, whether something is added, whether what is below zero is cut, whether
+  // windows of 2x2 follow. Constants: the kernel, the bias.
+  explicit Convolved(const Recipe& r)
+      : bias_(whole(r.size(15) ? r.constants[1].floats : nullptr, r.size(6))), adds_(r.size(16)), rectifies_(r.size(17)),
+        windows_(r.size(18)) {}
+
+  struct Part {
+    int64_t first;  // where it begins in the result
+    Windows kernel;
+  };
+
+  std::vector<Part> parts_;
+
+ private:
+  std::vector<float> bias_;
+  bool adds_, rectifies_, windows_;
+};
+
+class Convolution final : public Convolved {
+ public:
+  explicit Convolution(const Recipe& r) : Convolved(r) {
+    parts_.push_back({0, Windows(form(r), r.size(18), r.constants[0].floats)});
+  }
+};
+
+// The kernel is (height, width, output, input), that of the convolution which leads from the result back to the picture, and so are
+// the numbers from one place to the next and above and before it. See Phase.
+class Transposed final : public Convolved {
+ public:
+  explicit Transposed(const Recipe& r) : Convolved(r) {
+    Form f = form(r);
+    const float* k = r.constants[0].floats;
+    Apart apart(f.down * f.columns * f.outputs, f.across * f.outputs, f.rows * f.columns * f.outputs);
+    auto vertical = phases(f.down, f.rows, f.above, f.lines), horizontal = phases(f.across, f.columns, f.before, f.taps);
+    for (int64_t u = 0; u < f.down; ++u)
+      for (int64_t v = 0; v < f.across; ++v) {
+        const Phase &down = vertical[u], &across = horizontal[v];
+        if (down.count == 0 || across.count == 0) continue;
+        std::vector<float> kernel(down.taps * across.taps * f.inputs * f.outputs);
+        float* to = kernel.data();
+        for (int64_t line = down.taps - 1; line >= 0; --line)
+          for (int64_t tap = across.taps - 1; tap >= 0; --tap)
+            for (int64_t j = 0; j < f.inputs; ++j)
+              for (int64_t c = 0; c < f.outputs; ++c)
+                *to++ = k[(((u + f.down * line) * f.taps + v + f.across * tap) * f.outputs + c) * f.inputs + j];
+        Form part{f.batch, f.height,  f.width,     f.inputs, down.count, across.count, f.outputs,
+                  down.taps, across.taps, 1, 1, -down.from, -across.from};
+        parts_.push_back({(down.first * f.columns + across.first) * f.outputs, Windows(part, false, kernel.data(), apart)});
+      }
+  }
+};
 
 // -- gradient by the input --------------------------------------------------------------------------------------------------
 
@@ -175,6 +251,23 @@ void input(ffi::ThreadPool& pool, const float* dy, const Pooled& pooled, int64_t
   int64_t batch = xs[0], height = xs[1], width = xs[2], inputs = xs[3], outputs = ks[3], tall = ks[0], wide = ks[1];
   const float* weights = k.typed_data();
   auto vertical = phases(down, height, above, tall), horizontal = phases(across, width, before, wide);
+  if (down == 1 && across == 1 && vertical[0].from <= 0 && horizontal[0].from <= 0) {
+    Form f{batch, rows, columns, outputs, height, width, inputs, tall, wide, 1, 1, -vertical[0].from, -horizontal[0].from};
+    std::vector<float> turned(tall * wide * outputs * inputs);
+    float* to = turned.data();
+    for (int64_t tap = tall * wide - 1; tap >= 0; --tap)
+      for (int64_t j = 0; j < outputs; ++j)
+        for (int64_t c = 0; c < inputs; ++c) *to++ = weights[(tap * inputs + c) * outputs + j];
+    Windows kernel(f, false, turned.data());
+    if (kernel.sweeps())
+      return share(pool, batch, [&](int64_t image) {
+        int64_t first = image * rows * columns * outputs;
+        const float* from = pooled.dy ? pooled.spread(image, rows, columns, outputs, outputs) : dy + first;
+        float* y = dx.typed_data() + image * height * width * inputs;
+        for (int64_t block = 0; block < kernel.blocks(); ++block)
+          for (int64_t i = 0; i < height; ++i) kernel.sweep(from, i, block, y + i * width * inputs, {});
+      });
+  }
   std::vector<Packed> kernels;
   for (int64_t r = 0; r < down; ++r)
     for (int64_t q = 0; q < across; ++q) {
@@ -249,7 +342,7 @@ void sums(const Sums& s) {
     for (int64_t p = 0; p < s.columns; ++p, x += s.place, dy += s.channels) {
       Vector d[V];
 #pragma GCC unroll 2
-      for (int v = 0; v < V; ++v) d[v] = load(dy + v * kLanes);
+      for (int v = 0; v < V; ++v) d[v] = loaded(dy + v * kLanes);
 #pragma GCC unroll 16
       for (int j = 0; j < J; ++j) {
         Vector seen = fill(x[j]);
@@ -372,3 +465,6 @@ EXPORTED(cenote_convolution_pooled_kernel);
 XLA_FFI_DEFINE_HANDLER_SYMBOL(cenote_convolution_pooled_kernel, cenote::PooledKernel,
                               BOUND.Arg<F32>().Arg<F32>().Arg<U8>().Ret<F32>().Ret<F32>().PLACED.Attr<int64_t>("rows")
                                   .Attr<int64_t>("columns"));
+
+STEP(convolution, cenote::Convolution)
+STEP(transposed, cenote::Transposed)

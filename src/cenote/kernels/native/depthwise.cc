@@ -1,7 +1,7 @@
 // Depthwise convolution of pictures (batch, height, width, channel), float32: every channel with as many kernels of its own as
 // kernels (height, width, 1, output) have outputs a channel. Forward, gradient by the input, gradient by the kernel.
 //
-// Vectors run along the outputs. Nothing is copied into a frame of zeros: taps beyond the border are left out.
+// Forward is a step of programs for serving, too. Vectors run along the outputs. Nothing is copied into a frame of zeros: taps beyond the border are left out.
 
 #include <algorithm>
 #include <array>
@@ -49,6 +49,7 @@ struct Sweep {
   int64_t lines, taps;
   int64_t down, across, above, before;  // the first tap of place (i, j) is at row i * down - above, column j * across - before
   int64_t count;  // places of a row of the output
+  const Finish* finish = nullptr;
 };
 
 struct Window {
@@ -57,9 +58,12 @@ struct Window {
   int64_t lines, taps;
   float* y;
   int64_t step;
+  const float *bias, *rest;  // only where sums are finished
+  int64_t apart;             // numbers from one place of `rest` to the next
+  const Finish* finish;
 };
 
-template <int P>
+template <int P, bool kFinished>
 void places(const Window& w) {
   Vector sum[P];
 #pragma GCC unroll 8
@@ -73,16 +77,19 @@ void places(const Window& w) {
     }
   }
 #pragma GCC unroll 8
-  for (int p = 0; p < P; ++p) store(w.y + p * w.step, sum[p]);
+  for (int p = 0; p < P; ++p)
+    store(w.y + p * w.step,
+          kFinished ? w.finish->rectified(sum[p] + load(w.bias) + load(w.rest + p * w.apart)) : sum[p]);
 }
 
-template <int... P>
+template <bool kFinished, int... P>
 constexpr auto all_places(std::integer_sequence<int, P...>) {
-  return std::array<void (*)(const Window&), sizeof...(P)>{&places<P + 1>...};
+  return std::array<void (*)(const Window&), sizeof...(P)>{&places<P + 1, kFinished>...};
 }
 
 constexpr int kMost = 8;
-constexpr auto kPlaces = all_places(std::make_integer_sequence<int, kMost>());
+constexpr auto kPlaces = all_places<false>(std::make_integer_sequence<int, kMost>());
+constexpr auto kFinishedPlaces = all_places<true>(std::make_integer_sequence<int, kMost>());
 
 // One row of the output, `step` numbers from place to place.
 void sweep(const Sweep& s, int64_t i, float* y, int64_t step) {
@@ -90,6 +97,14 @@ void sweep(const Sweep& s, int64_t i, float* y, int64_t step) {
   int64_t lines = std::max<int64_t>(0, std::min(s.lines, s.rows - top) - u), line = s.taps * s.wide;
   auto [first, last] = inside(-s.before, s.across, s.taps, s.columns, s.count);
   int64_t from = first, to = last;
+  const Finish none, &finish = s.finish ? *s.finish : none;
+  auto some = [&](Window w, int64_t count, int64_t j, int64_t c) {
+    w.y = y + j * step + c, w.step = step;
+    if (!s.finish) return kPlaces[count - 1](w);
+    w.bias = finish.bias ? finish.bias + c : kNothing, w.rest = finish.rest ? finish.rest + j * step + c : kNothing;
+    w.apart = finish.rest ? step : 0, w.finish = s.finish;
+    kFinishedPlaces[count - 1](w);
+  };
   auto border = [&](int64_t j) {
     int64_t left = j * s.across - s.before, v = std::max<int64_t>(0, -left);
     int64_t taps = std::min(s.taps, s.columns - left) - v;
@@ -97,7 +112,7 @@ void sweep(const Sweep& s, int64_t i, float* y, int64_t step) {
     const float* x = none ? s.x : s.x + ((top + u) * s.columns + left + v) * s.wide;
     const float* k = none ? s.kernel : s.kernel + u * line + v * s.wide;
     each_block(s.wide, [&](int64_t c) {
-      places<1>({x + c, k + c, s.columns * s.wide, 0, s.wide, line, none ? 0 : lines, taps, y + j * step + c, step});
+      some({x + c, k + c, s.columns * s.wide, 0, s.wide, line, none ? 0 : lines, taps, {}, {}, {}, {}, {}, {}}, 1, j, c);
     });
   };
   if (lines == 0) from = to = s.count;
@@ -107,7 +122,7 @@ void sweep(const Sweep& s, int64_t i, float* y, int64_t step) {
     int64_t count = (to - j + parts - part - 1) / (parts - part);
     const float *x = s.x + ((top + u) * s.columns + j * s.across - s.before) * s.wide, *k = s.kernel + u * line;
     each_block(s.wide, [&](int64_t c) {  // innermost, so that memory is read as it lies
-      kPlaces[count - 1]({x + c, k + c, s.columns * s.wide, s.across * s.wide, s.wide, line, lines, s.taps, y + j * step + c, step});
+      some({x + c, k + c, s.columns * s.wide, s.across * s.wide, s.wide, line, lines, s.taps, {}, {}, {}, {}, {}, {}}, count, j, c);
     });
     j += count;
   }
@@ -119,35 +134,68 @@ bool each_fits(const F32& x, const F32& k, const F32& y) {
   return k.dimensions()[3] == outputs && channels > 0 && outputs % channels == 0;
 }
 
+// A kernel (height, width, output) with as many numbers of each place as vectors need.
+std::vector<float> widened(const Form& f, const float* k) {
+  int64_t wide = widened(f.outputs);
+  std::vector<float> kernel(f.lines * f.taps * wide);
+  for (int64_t i = 0; i < f.lines * f.taps; ++i) std::copy_n(k + i * f.outputs, f.outputs, kernel.data() + i * wide);
+  return kernel;
+}
+
+template <typename Pool>
+void depthwise(Pool& pool, const Form& f, const float* x, const std::vector<float>& kernel, const Finish& finish, float* y) {
+  int64_t wide = widened(f.outputs);
+  // A small batch is cut into bands of rows, so that every thread has work, unless each would have to widen the picture.
+  int64_t threads = 2 * std::max<int64_t>(pool.num_threads(), 1);
+  int64_t cut = f.inputs == wide ? std::max<int64_t>(1, std::min((threads + f.batch - 1) / f.batch, f.rows)) : 1;
+  share(pool, f.batch * cut, [&](int64_t item) {
+    int64_t image = item / cut;
+    const float* from = widen(0, x + image * f.height * f.width * f.inputs, f.height * f.width, f.inputs, f.outputs / f.inputs, wide);
+    Sweep s{from, f.height, f.width, wide, kernel.data(), f.lines, f.taps, f.down, f.across, f.above, f.before, f.columns};
+    for (int64_t i = item % cut * f.rows / cut; i < (item % cut + 1) * f.rows / cut; ++i) {
+      int64_t first = (image * f.rows + i) * f.columns * f.outputs;
+      Finish here = finish.at(first);
+      if (wide == f.outputs) {
+        s.finish = finish.nothing() ? nullptr : &here;
+        sweep(s, i, y + first, f.outputs);
+        continue;
+      }
+      float* room = scratch(1, f.columns * wide);
+      sweep(s, i, room, wide);
+      for (int64_t j = 0; j < f.columns; ++j) here.finish(room + j * wide, j * f.outputs, f.outputs, y + first + j * f.outputs);
+    }
+  });
+}
+
 ffi::Error DepthwiseForward(ffi::ThreadPool pool, F32 x, F32 k, ffi::ResultBuffer<ffi::F32> y, int64_t down, int64_t across,
                    int64_t above, int64_t before) {
   if (!each_fits(x, k, *y)) return misfit();
-  auto xs = x.dimensions(), ks = k.dimensions(), ys = y->dimensions();
-  int64_t batch = xs[0], height = xs[1], width = xs[2], channels = xs[3], rows = ys[1], columns = ys[2], outputs = ys[3];
-  int64_t wide = widened(outputs), lines = ks[0], taps = ks[1];
-  std::vector<float> kernel(lines * taps * wide);
-  for (int64_t i = 0; i < lines * taps; ++i) std::copy_n(k.typed_data() + i * outputs, outputs, kernel.data() + i * wide);
-  // A small batch is cut into bands of rows, so that every thread has work, unless each would have to widen the picture.
-  int64_t threads = 2 * std::max<int64_t>(pool.num_threads(), 1);
-  int64_t cut = channels == wide ? std::max<int64_t>(1, std::min((threads + batch - 1) / batch, rows)) : 1;
-  share(pool, batch * cut, [&](int64_t item) {
-    int64_t image = item / cut;
-    const float* from = widen(0, x.typed_data() + image * height * width * channels, height * width, channels,
-                              outputs / channels, wide);
-    Sweep s{from, height, width, wide, kernel.data(), lines, taps, down, across, above, before, columns};
-    for (int64_t i = item % cut * rows / cut; i < (item % cut + 1) * rows / cut; ++i) {
-      float* line = y->typed_data() + (image * rows + i) * columns * outputs;
-      if (wide == outputs) {
-        sweep(s, i, line, outputs);
-        continue;
-      }
-      float* room = scratch(1, columns * wide);
-      sweep(s, i, room, wide);
-      for (int64_t j = 0; j < columns; ++j) std::copy_n(room + j * wide, outputs, line + j * outputs);
-    }
-  });
+  Form f = form(x, k, *y, down, across, above, before);
+  depthwise(pool, f, x.typed_data(), widened(f, k.typed_data()), {}, y->typed_data());
   return ffi::Error::Success();
 }
+
+class Depthwise final : public Step {
+ public:
+  // The sizes of a form, whether there is a bias, whether something is added, whether what is below zero is cut; the kernel, the bias
+  explicit Depthwise(const Recipe& r)
+      : form_(form(r)), kernel_(widened(form_, r.constants[0].floats)),
+        bias_(whole(r.size(15) ? r.constants[1].floats : nullptr, form_.outputs)), adds_(r.size(16)), rectifies_(r.size(17)) {}
+
+  void run(Team& team, const Argument* arrays) const override {
+    Finish finish{bias_.empty() ? nullptr : bias_.data(), adds_ ? arrays[1].floats : nullptr, rectifies_};
+    Nobody nobody;
+    if (form_.work() / form_.inputs < kLittle / 4)  // few multiplications for each number that is read
+      depthwise(nobody, form_, arrays[0].floats, kernel_, finish, arrays[1 + adds_].floats);
+    else
+      depthwise(team, form_, arrays[0].floats, kernel_, finish, arrays[1 + adds_].floats);
+  }
+
+ private:
+  Form form_;
+  std::vector<float> kernel_, bias_;
+  bool adds_, rectifies_;
+};
 
 ffi::Error DepthwiseInput(ffi::ThreadPool pool, F32 dy, F32 k, ffi::ResultBuffer<ffi::F32> dx, int64_t down, int64_t across,
                  int64_t above, int64_t before) {
@@ -313,3 +361,5 @@ ffi::Error DepthwiseKernel(ffi::ThreadPool pool, F32 x, F32 dy, ffi::ResultBuffe
 DEPTHWISE(cenote_depthwise_forward, cenote::DepthwiseForward);
 DEPTHWISE(cenote_depthwise_input, cenote::DepthwiseInput);
 DEPTHWISE(cenote_depthwise_kernel, cenote::DepthwiseKernel);
+
+STEP(depthwise, cenote::Depthwise)

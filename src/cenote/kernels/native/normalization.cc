@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "functions.h"
+#include "steps.h"
 
 namespace cenote {
 namespace {
@@ -19,11 +20,11 @@ constexpr int64_t kWork = 1 << 14;  // numbers worth a task of their own
 struct Parts {
   int64_t rows, wide, count;
 
-  Parts(int64_t rows, int64_t wide)
-      : rows(rows), wide(wide), count(std::max<int64_t>(1, std::min<int64_t>({rows, 16, rows * wide / kWork}))) {}
+  Parts(int64_t rows, int64_t wide, int64_t work = kWork)
+      : rows(rows), wide(wide), count(std::max<int64_t>(1, std::min<int64_t>({rows, 16, rows * wide / work}))) {}
 
-  template <typename Work>  // work(part, first row, last row)
-  void share(ffi::ThreadPool& pool, const Work& work) const {
+  template <typename Pool, typename Work>  // work(part, first row, last row)
+  void share(Pool& pool, const Work& work) const {
     cenote::share(pool, count, [&](int64_t i) { work(i, i * rows / count, (i + 1) * rows / count); });
   }
 };
@@ -150,12 +151,6 @@ ffi::Error ColumnsBackward(ffi::ThreadPool pool, Array dy, Array x, Array y, Arr
   return ffi::Error::Success();
 }
 
-inline float total(Vector v) {
-  float sum = 0;
-  for (int i = 0; i < kLanes; ++i) sum += v[i];
-  return sum;
-}
-
 // Calls f(k, n) as each_vector does, four vectors at a time told apart by `which`, so that sums need not wait for each other.
 template <typename F>
 inline float sum_of(int64_t wide, const F& f) {
@@ -174,27 +169,38 @@ inline Vector only(Vector value, int64_t n) {
 }
 
 // y = (x - mean) r scale + bias with r = 1 / sqrt(variance + epsilon), over rows; without `centre` the mean is left in.
+struct RowNorm {
+  Parts parts;
+  float epsilon;
+  bool centre;
+
+  // `mean` and `inverse`, which take the means and r, may be null.
+  template <typename Pool>
+  void run(Pool& pool, const float* x, const float* scale, const float* bias, float* y, float* mean, float* inverse) const {
+    int64_t wide = parts.wide;
+    parts.share(pool, [&](int64_t, int64_t first, int64_t last) {
+      for (int64_t i = first; i < last; ++i) {
+        const float* from = x + i * wide;
+        float* to = y + i * wide;
+        float middle = centre ? sum_of(wide, [&](int64_t k, int64_t n) { return load(from + k, n); }) / float(wide) : 0.0f;
+        float squares = sum_of(wide, [&](int64_t k, int64_t n) {
+          Vector d = load(from + k, n) - middle;
+          return n == kLanes ? d * d : only(d * d, n);
+        });
+        float r = 1.0f / std::sqrt(squares / float(wide) + epsilon);
+        if (mean) mean[i] = middle, inverse[i] = r;
+        each_vector(wide, [&](int64_t k, int64_t n) {
+          store(to + k, (load(from + k, n) - middle) * r * load(scale + k, n) + load(bias + k, n), n);
+        });
+      }
+    });
+  }
+};
+
 ffi::Error RowsForward(ffi::ThreadPool pool, Array x, Array scale, Array bias, Result y, Result mean, Result inverse,
                        float epsilon, int64_t centre) {
-  int64_t rows = x.dimensions()[0], wide = x.dimensions()[1];
-  const float *s = scale.typed_data(), *b = bias.typed_data();
-  Parts(rows, wide).share(pool, [&](int64_t, int64_t first, int64_t last) {
-    for (int64_t i = first; i < last; ++i) {
-      const float* from = x.typed_data() + i * wide;
-      float* to = y->typed_data() + i * wide;
-      float middle = centre ? sum_of(wide, [&](int64_t k, int64_t n) { return load(from + k, n); }) / float(wide) : 0.0f;
-      float squares = sum_of(wide, [&](int64_t k, int64_t n) {
-        Vector d = load(from + k, n) - middle;
-        return n == kLanes ? d * d : only(d * d, n);
-      });
-      float r = 1.0f / std::sqrt(squares / float(wide) + epsilon);
-      mean->typed_data()[i] = middle;
-      inverse->typed_data()[i] = r;
-      each_vector(wide, [&](int64_t k, int64_t n) {
-        store(to + k, (load(from + k, n) - middle) * r * load(s + k, n) + load(b + k, n), n);
-      });
-    }
-  });
+  RowNorm norm{Parts(x.dimensions()[0], x.dimensions()[1]), epsilon, centre != 0};
+  norm.run(pool, x.typed_data(), scale.typed_data(), bias.typed_data(), y->typed_data(), mean->typed_data(), inverse->typed_data());
   return ffi::Error::Success();
 }
 
@@ -239,28 +245,6 @@ ffi::Error RowsBackward(ffi::ThreadPool pool, Array dy, Array x, Array mean, Arr
   return ffi::Error::Success();
 }
 
-// P(X <= x) for a standard normal X, and exp(-x^2 / 2), which both it and its slope need. The polynomial is a Chebyshev fit of
-// exp(z^2) erfc(z) / t by t = 1 / (1 + z / 2), good to 2e-7 of itself.
-inline Vector normal_share(Vector x, Vector& bell) {
-  Vector size = as_floats(as_bits(x) & ~as_bits(fill(-0.0f)));
-  Vector t = 1.0f / (1.0f + size * 0.35355339f);
-  bell = exp_below_zero(x * x * -0.5f);
-  Vector p = t * 0.043195434f - 0.2347336f;
-  p = p * t + 0.49369493f;
-  p = p * t - 0.454974f;
-  p = p * t + 0.13217704f;
-  p = p * t - 0.059211358f;
-  p = p * t + 0.093462437f;
-  p = p * t + 0.17531598f;
-  p = p * t + 0.24688457f;
-  p = p * t + 0.28209376f;
-  p = p * t + 0.28209481f;
-  Vector tail = p * t * bell * 0.5f;
-  return choose(x > Vector{}, 1.0f - tail, tail);
-}
-
-constexpr float kRoot = 0.79788456f, kCube = 0.044715f;  // sqrt(2 / pi), and the factor of Hendrycks and Gimpel
-
 ffi::Error Gelu(ffi::ThreadPool pool, Array x, Result y, Result slope, int64_t approximate) {
   int64_t count = x.element_count();
   Parts(count, 1).share(pool, [&](int64_t, int64_t first, int64_t last) {
@@ -280,8 +264,27 @@ ffi::Error Gelu(ffi::ThreadPool pool, Array x, Result y, Result slope, int64_t a
   return ffi::Error::Success();
 }
 
+// Made from: rows, width, epsilon, whether the mean is taken away. Constants: scale and bias.
+class RowNormStep final : public Step {
+ public:
+  explicit RowNormStep(const Recipe& r)
+      : norm_{Parts(r.size(0), r.size(1), kWork / 4), r.number(2), r.size(3) != 0},  // our threads begin at once, unlike XLA's
+        scale_(r.constants[0].floats, r.constants[0].floats + r.size(1)),
+        bias_(r.constants[1].floats, r.constants[1].floats + r.size(1)) {}
+
+  void run(Team& team, const Argument* arrays) const override {
+    norm_.run(team, arrays[0].floats, scale_.data(), bias_.data(), arrays[1].floats, nullptr, nullptr);
+  }
+
+ private:
+  RowNorm norm_;
+  std::vector<float> scale_, bias_;
+};
+
 }  // namespace
 }  // namespace cenote
+
+STEP(rows, cenote::RowNormStep)
 
 EXPORTED(cenote_columns_forward);
 XLA_FFI_DEFINE_HANDLER_SYMBOL(cenote_columns_forward, cenote::ColumnsForward,

@@ -16,6 +16,17 @@ namespace cenote {
 constexpr int kWide = kRegisters == 32 ? 14 : 6;     // places by two vectors
 constexpr int kNarrow = kRegisters == 32 ? 16 : 12;  // places by one vector
 
+// A vector in a register. GCC would read it from memory again for each multiplication.
+inline Vector loaded(const float* from) {
+  Vector value = load(from);
+#if defined(__x86_64__)
+  asm("" : "+v"(value));
+#elif defined(__aarch64__)
+  asm("" : "+w"(value));
+#endif
+  return value;
+}
+
 struct Rows {
   const float* x;       // where the window of the first place begins
   int64_t place, line;  // numbers from one place to the next, from one line of the kernel to the next
@@ -41,7 +52,7 @@ void tile(const Rows& r) {
     for (int64_t j = 0; j < r.length; ++j, w += r.between) {
       Vector k[V];
 #pragma GCC unroll 2
-      for (int v = 0; v < V; ++v) k[v] = load(w + v * kLanes);
+      for (int v = 0; v < V; ++v) k[v] = loaded(w + v * kLanes);
 #pragma GCC unroll 16
       for (int p = 0; p < P; ++p) {
         Vector seen = fill(x[p * r.place + j]);

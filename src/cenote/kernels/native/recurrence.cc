@@ -1,12 +1,13 @@
-// LSTM and GRU over whole sequences, float32. Some rows of the batch at a time go through all of time, few enough for their states
-// and the weights to stay in a core's own cache, so that no thread waits for another; a row's numbers do not depend on who reckons
-// it. Arrays are (batch, time, ...), gates in Keras's order. The gradients of weights, which depend on no earlier step, are done
-// outside, as one product each.
+// LSTM and GRU over whole sequences, float32, for XLA and as steps of programs for serving, whose weights are packed once. Some rows
+// of the batch at a time go through all of time, few enough for their states and the weights to stay in a core's own cache, so that
+// no thread waits for another; a row's numbers do not depend on who reckons it. Arrays are (batch, time, ...), gates in Keras's
+// order. The gradients of weights, which depend on no earlier step, are done outside, as one product each.
 
 #include <algorithm>
 
 #include "functions.h"
 #include "product.h"
+#include "steps.h"
 
 namespace cenote {
 namespace {
@@ -14,7 +15,8 @@ namespace {
 using Array = ffi::Buffer<ffi::F32>;
 using Result = ffi::ResultBuffer<ffi::F32>;
 
-constexpr int64_t kRows = 64;  // of the batch that go through time together, at most
+constexpr int64_t kRows = 64;       // of the batch that go through time together, at most
+constexpr int64_t kShared = 40'000;  // multiplications of a step below which another thread would come too late
 
 // Numbers from one row of a scratch array to the next: not a power of two, which would map all rows to the same lines of a cache.
 inline int64_t spaced(int64_t wide) { return round_up(wide, kLanes) + kLanes; }
@@ -26,43 +28,74 @@ struct Sizes {
   Sizes(const Array& steps, int64_t units, const Array& mask)
       : batch(steps.dimensions()[0]), time(steps.dimensions()[1]), units(units),
         mask(mask.element_count() ? mask.typed_data() : nullptr) {}
+  Sizes(int64_t batch, int64_t time, int64_t units, const float* mask) : batch(batch), time(time), units(units), mask(mask) {}
 
   int64_t row(int64_t b, int64_t t) const { return b * time + t; }
   bool skips(int64_t b, int64_t t) const { return mask && mask[row(b, t)] == 0; }
 
-  // Where the state after step t goes in an array (batch, time, unit), or (batch, 1, unit) for the last one only; null for nowhere.
-  float* place(Result& states, int64_t b, int64_t t) const {
-    if (states->dimensions()[1] == time) return states->typed_data() + row(b, t) * units;
-    return t == time - 1 ? states->typed_data() + b * units : nullptr;
+  // A few rows at least for each part of the work, kRows at most, and as many parts for each thread.
+  template <typename Pool>
+  int64_t parts(const Pool& pool) const {
+    int64_t threads = std::max<int64_t>(1, std::min<int64_t>(pool.num_threads(), batch / 4));
+    return round_up((batch + kRows - 1) / kRows, threads);
   }
 
-  // Rows [first, last) for each part of the work: a few at least, kRows at most, and as many parts for each thread.
-  template <typename Work>
-  void share(ffi::ThreadPool& pool, const Work& work) const {
-    int64_t threads = std::max<int64_t>(1, std::min<int64_t>(pool.num_threads(), batch / 4));
-    int64_t parts = round_up((batch + kRows - 1) / kRows, threads);
-    cenote::share(pool, parts, [&](int64_t i) { work(i * batch / parts, (i + 1) * batch / parts); });
+  template <typename Pool, typename Work>  // work(first row, last row)
+  void share(Pool& pool, const Work& work) const {
+    int64_t count = parts(pool);
+    cenote::share(pool, count, [&](int64_t i) { work(i * batch / count, (i + 1) * batch / count); });
   }
 };
 
-// What goes into a layer: inputs (batch, time, feature) with their kernel and bias, or, without a kernel, what they give to all gates.
+// Threads that begin within a fraction of a microsecond: those of a program for serving, not XLA's.
+int64_t quick(const Team& team) { return team.num_threads(); }
+int64_t quick(const ffi::ThreadPool&) { return 1; }
+
+// The product of one step of time: of all rows, where no other thread has some; then each takes some of the columns.
+template <typename Pool>
+void product(Pool& pool, const Sizes& s, const float* x, int64_t step, const Packed& kernel, float* y, int64_t rows) {
+  int64_t wide = kernel.channels, blocks = (wide + 2 * kLanes - 1) / (2 * kLanes), parts = std::min(quick(pool), blocks);
+  if (parts == 1 || s.parts(pool) > 1 || rows * kernel.length * wide < kShared) return row(x, step, 0, kernel, y, wide, rows);
+  share(pool, parts, [&](int64_t i) {
+    for (int64_t c = i * blocks / parts * 2 * kLanes; c < std::min(wide, (i + 1) * blocks / parts * 2 * kLanes); c += 2 * kLanes) {
+      int width = Packed::width(static_cast<int>(wide - c)), channels = static_cast<int>(std::min<int64_t>(width, wide - c));
+      block({x, step, 0, 1, kernel.length, kernel.numbers.data() + c * kernel.length, width, y + c, wide, channels}, width, rows);
+    }
+  });
+}
+
+// Where states go: those of all steps, (batch, time, unit), or of the last one, (batch, unit).
+struct States {
+  float* to;
+  bool all;
+
+  States(float* to, bool all) : to(to), all(all) {}
+  States(Result& states, const Sizes& s) : to(states->typed_data()), all(states->dimensions()[1] == s.time) {}
+
+  void keep(const float* state, const Sizes& s, int64_t b, int64_t t) const {
+    if (all || t == s.time - 1) std::memcpy(to + (all ? s.row(b, t) : b) * s.units, state, s.units * sizeof(float));
+  }
+};
+
+// What goes into a layer: inputs (batch, time, feature), or, where there is no kernel for them, what they give to all gates.
 struct Inputs {
-  const float *x, *weights;
-  int64_t features, wide;
+  int64_t features, wide;    // 0 features: no kernel
   std::vector<float> bias;  // zeros, where there is none
 
-  Inputs(const Array& x, const Array& kernel, const Array& bias)
-      : x(x.typed_data()), weights(kernel.typed_data()), features(kernel.element_count() ? kernel.dimensions()[0] : 0),
-        wide(features ? kernel.dimensions()[1] : x.dimensions()[2]), bias(wide) {
-    if (bias.element_count()) std::copy_n(bias.typed_data(), wide, this->bias.data());
+  Inputs(int64_t features, int64_t wide, const float* bias) : features(features), wide(wide), bias(wide) {
+    if (bias) std::copy_n(bias, wide, this->bias.data());
   }
 
   // Put step t of the rows [first, last) side by side, `step` numbers apart.
-  void read(const Sizes& s, int64_t t, int64_t first, int64_t last, float* to, int64_t step) const {
+  void read(const float* x, const Sizes& s, int64_t t, int64_t first, int64_t last, float* to, int64_t step) const {
     for (int64_t b = first; features && b < last; ++b, to += step)
       std::memcpy(to, x + s.row(b, t) * features, features * sizeof(float));
   }
 };
+
+int64_t features_of(const Array& kernel) { return kernel.element_count() ? kernel.dimensions()[0] : 0; }
+
+const float* or_null(const Array& array) { return array.element_count() ? array.typed_data() : nullptr; }
 
 void copy_rows(const float* from, float* to, int64_t step, int64_t units, int64_t count) {
   for (int64_t b = 0; b < count; ++b) std::memcpy(to + b * step, from + b * units, units * sizeof(float));
@@ -75,47 +108,60 @@ Packed turned(const Array& kernel) {
   return Packed(1, wide, kernel.dimensions()[0], [=](int64_t i, int c) { return w[c * wide + i]; });
 }
 
-// `hs` and `cs` take the states of all steps or of the last; `gates` may be empty, where nobody asks for a derivative.
+// The weights of a long short-term memory, as its steps read them: those of the inputs above those of the state.
+struct Lstm {
+  Inputs in;
+  Packed weights;
+
+  Lstm(int64_t features, int64_t units, const float* of_input, const float* bias, const float* of_state)
+      : in(features, 4 * units, bias), weights(1, features + units, static_cast<int>(4 * units), [=](int64_t i, int c) {
+          return i < features ? of_input[i * 4 * units + c] : of_state[(i - features) * 4 * units + c];
+        }) {}
+
+  // `gates` may be null, where nobody asks for a derivative.
+  template <typename Pool>
+  void run(Pool& pool, const Sizes& s, const float* x, const float* h0, const float* c0, States hs, States cs, float* gates) const {
+    int64_t units = s.units, wide = in.wide, features = in.features, step = spaced(features + units);
+    s.share(pool, [&](int64_t first, int64_t last) {
+      int64_t rows = last - first;
+      float *sums = scratch(0, rows * wide), *seen = scratch(1, rows * step), *memory = scratch(2, rows * units);
+      copy_rows(h0 + first * units, seen + features, step, units, rows);
+      copy_rows(c0 + first * units, memory, units, units, rows);
+      for (int64_t t = 0; t < s.time; ++t) {
+        in.read(x, s, t, first, last, seen, step);
+        product(pool, s, seen, step, weights, sums, rows);
+        for (int64_t b = first; b < last; ++b) {
+          const float *z = sums + (b - first) * wide, *more = features ? in.bias.data() : x + s.row(b, t) * wide;
+          float *h = seen + (b - first) * step + features, *c = memory + (b - first) * units;
+          float* kept = gates ? gates + s.row(b, t) * wide : nullptr;
+          bool skips = s.skips(b, t);
+          each_vector(units, [&](int64_t k, int64_t n) {
+            auto sum = [&](int gate) { return load(z + gate * units + k, n) + load(more + gate * units + k, n); };
+            Vector i = sigmoid(sum(0)), f = sigmoid(sum(1)), g = tanh(sum(2)), o = sigmoid(sum(3));
+            if (kept) {
+              store(kept + k, i, n), store(kept + units + k, f, n);
+              store(kept + 2 * units + k, g, n), store(kept + 3 * units + k, o, n);
+            }
+            if (skips) return;
+            Vector now = f * load(c + k, n) + i * g;
+            store(c + k, now, n);
+            store(h + k, o * tanh(now), n);
+          });
+          hs.keep(h, s, b, t);
+          cs.keep(c, s, b, t);
+        }
+      }
+    });
+  }
+};
+
+// `hs` and `cs` take the states of all steps or of the last; `gates` may be empty.
 ffi::Error LstmForward(ffi::ThreadPool pool, Array x, Array kernel, Array bias, Array h0, Array c0, Array recurrent, Array mask,
                        Result hs, Result cs, Result gates) {
   Sizes s(x, h0.dimensions()[1], mask);
-  Inputs in(x, kernel, bias);
-  int64_t units = s.units, wide = in.wide, features = in.features, step = spaced(features + units);
-  const float *of_input = in.weights, *of_state = recurrent.typed_data();
-  Packed weights(1, features + units, wide, [=](int64_t i, int c) {
-    return i < features ? of_input[i * wide + c] : of_state[(i - features) * wide + c];
-  });
-  bool keeps = gates->element_count();
-  s.share(pool, [&](int64_t first, int64_t last) {
-    int64_t rows = last - first;
-    float *sums = scratch(0, rows * wide), *seen = scratch(1, rows * step), *memory = scratch(2, rows * units);
-    copy_rows(h0.typed_data() + first * units, seen + features, step, units, rows);
-    copy_rows(c0.typed_data() + first * units, memory, units, units, rows);
-    for (int64_t t = 0; t < s.time; ++t) {
-      in.read(s, t, first, last, seen, step);
-      row(seen, step, 0, weights, sums, wide, rows);
-      for (int64_t b = first; b < last; ++b) {
-        const float *z = sums + (b - first) * wide, *more = features ? in.bias.data() : in.x + s.row(b, t) * wide;
-        float *h = seen + (b - first) * step + features, *c = memory + (b - first) * units;
-        float* kept = keeps ? gates->typed_data() + s.row(b, t) * wide : nullptr;
-        bool skips = s.skips(b, t);
-        each_vector(units, [&](int64_t k, int64_t n) {
-          auto sum = [&](int gate) { return load(z + gate * units + k, n) + load(more + gate * units + k, n); };
-          Vector i = sigmoid(sum(0)), f = sigmoid(sum(1)), g = tanh(sum(2)), o = sigmoid(sum(3));
-          if (kept) {
-            store(kept + k, i, n), store(kept + units + k, f, n);
-            store(kept + 2 * units + k, g, n), store(kept + 3 * units + k, o, n);
-          }
-          if (skips) return;
-          Vector now = f * load(c + k, n) + i * g;
-          store(c + k, now, n);
-          store(h + k, o * tanh(now), n);
-        });
-        if (float* to = s.place(hs, b, t)) std::memcpy(to, h, units * sizeof(float));
-        if (float* to = s.place(cs, b, t)) std::memcpy(to, c, units * sizeof(float));
-      }
-    }
-  });
+  Lstm lstm(features_of(kernel), s.units, kernel.typed_data(), or_null(bias), recurrent.typed_data());
+  lstm.run(pool, s, x.typed_data(), h0.typed_data(), c0.typed_data(), States(hs, s), States(cs, s),
+           gates->element_count() ? gates->typed_data() : nullptr);
   return ffi::Error::Success();
 }
 
@@ -163,49 +209,65 @@ ffi::Error LstmBackward(ffi::ThreadPool pool, Array dhs, Array dh_last, Array dc
 }
 
 // u = h @ recurrent + after; z = sigmoid(x_z + u_z), r = sigmoid(x_r + u_r), g = tanh(x_g + r u_g), h = z h + (1 - z) g.
-// `hs` takes the states of all steps or of the last; `gates` keeps z, r, g and u_g, or is empty.
+struct Gru {
+  Inputs in;
+  Packed of_input, of_state;
+  std::vector<float> after;  // zeros, where there is none
+
+  Gru(int64_t features, int64_t units, const float* kernel, const float* bias, const float* recurrent, const float* after)
+      : in(features, 3 * units, bias), of_input(packed(kernel, features, 3 * units)), of_state(packed(recurrent, units, 3 * units)),
+        after(3 * units) {
+    if (after) std::copy_n(after, 3 * units, this->after.data());
+  }
+
+  // `gates` keeps z, r, g and u_g, or is null.
+  template <typename Pool>
+  void run(Pool& pool, const Sizes& s, const float* x, const float* h0, States hs, float* gates) const {
+    int64_t units = s.units, wide = in.wide, features = in.features, step = spaced(features + units);
+    s.share(pool, [&](int64_t first, int64_t last) {
+      int64_t rows = last - first;
+      float *seen = scratch(0, rows * step), *given = scratch(1, rows * wide), *sums = scratch(2, rows * wide);
+      copy_rows(h0 + first * units, seen + features, step, units, rows);
+      for (int64_t t = 0; t < s.time; ++t) {
+        in.read(x, s, t, first, last, seen, step);
+        if (features) product(pool, s, seen, step, of_input, given, rows);
+        product(pool, s, seen + features, step, of_state, sums, rows);
+        for (int64_t b = first; b < last; ++b) {
+          const float *u = sums + (b - first) * wide, *from = features ? given + (b - first) * wide : x + s.row(b, t) * wide;
+          float *h = seen + (b - first) * step + features, *kept = gates ? gates + 4 * units * s.row(b, t) : nullptr;
+          bool skips = s.skips(b, t);
+          each_vector(units, [&](int64_t k, int64_t n) {
+            auto state = [&](int gate) { return load(u + gate * units + k, n) + load(after.data() + gate * units + k, n); };
+            auto input = [&](int gate) {
+              Vector sum = load(from + gate * units + k, n);
+              return features ? sum + load(in.bias.data() + gate * units + k, n) : sum;
+            };
+            Vector z = sigmoid(input(0) + state(0)), r = sigmoid(input(1) + state(1)), inner = state(2);
+            Vector g = tanh(input(2) + r * inner);
+            if (kept) {
+              store(kept + k, z, n), store(kept + units + k, r, n);
+              store(kept + 2 * units + k, g, n), store(kept + 3 * units + k, inner, n);
+            }
+            if (!skips) store(h + k, z * load(h + k, n) + (1.0f - z) * g, n);
+          });
+          hs.keep(h, s, b, t);
+        }
+      }
+    });
+  }
+
+ private:
+  static Packed packed(const float* w, int64_t length, int64_t wide) {
+    return Packed(1, length, static_cast<int>(wide), [=](int64_t i, int c) { return w[i * wide + c]; });
+  }
+};
+
+// `hs` takes the states of all steps or of the last; `gates` may be empty.
 ffi::Error GruForward(ffi::ThreadPool pool, Array x, Array kernel, Array bias, Array h0, Array recurrent, Array after, Array mask,
                       Result hs, Result gates) {
   Sizes s(x, h0.dimensions()[1], mask);
-  Inputs in(x, kernel, bias);
-  int64_t units = s.units, wide = in.wide, features = in.features, step = spaced(features + units);
-  auto packed = [&](const float* w, int64_t length) {
-    return Packed(1, length, wide, [=](int64_t i, int c) { return w[i * wide + c]; });
-  };
-  Packed of_input = packed(in.weights, features), of_state = packed(recurrent.typed_data(), units);
-  std::vector<float> added(wide);
-  if (after.element_count()) std::copy_n(after.typed_data(), wide, added.data());
-  bool keeps = gates->element_count();
-  s.share(pool, [&](int64_t first, int64_t last) {
-    int64_t rows = last - first;
-    float *seen = scratch(0, rows * step), *given = scratch(1, rows * wide), *sums = scratch(2, rows * wide);
-    copy_rows(h0.typed_data() + first * units, seen + features, step, units, rows);
-    for (int64_t t = 0; t < s.time; ++t) {
-      in.read(s, t, first, last, seen, step);
-      if (features) row(seen, step, 0, of_input, given, wide, rows);
-      row(seen + features, step, 0, of_state, sums, wide, rows);
-      for (int64_t b = first; b < last; ++b) {
-        const float *u = sums + (b - first) * wide, *from = features ? given + (b - first) * wide : in.x + s.row(b, t) * wide;
-        float *h = seen + (b - first) * step + features, *kept = keeps ? gates->typed_data() + 4 * units * s.row(b, t) : nullptr;
-        bool skips = s.skips(b, t);
-        each_vector(units, [&](int64_t k, int64_t n) {
-          auto state = [&](int gate) { return load(u + gate * units + k, n) + load(added.data() + gate * units + k, n); };
-          auto input = [&](int gate) {
-            Vector sum = load(from + gate * units + k, n);
-            return features ? sum + load(in.bias.data() + gate * units + k, n) : sum;
-          };
-          Vector z = sigmoid(input(0) + state(0)), r = sigmoid(input(1) + state(1)), inner = state(2);
-          Vector g = tanh(input(2) + r * inner);
-          if (kept) {
-            store(kept + k, z, n), store(kept + units + k, r, n);
-            store(kept + 2 * units + k, g, n), store(kept + 3 * units + k, inner, n);
-          }
-          if (!skips) store(h + k, z * load(h + k, n) + (1.0f - z) * g, n);
-        });
-        if (float* to = s.place(hs, b, t)) std::memcpy(to, h, units * sizeof(float));
-      }
-    }
-  });
+  Gru gru(features_of(kernel), s.units, kernel.typed_data(), or_null(bias), recurrent.typed_data(), or_null(after));
+  gru.run(pool, s, x.typed_data(), h0.typed_data(), States(hs, s), gates->element_count() ? gates->typed_data() : nullptr);
   return ffi::Error::Success();
 }
 
@@ -252,8 +314,60 @@ ffi::Error GruBackward(ffi::ThreadPool pool, Array dhs, Array dh_last, Array hs,
   return ffi::Error::Success();
 }
 
+// Both steps are made from: rows, time, features (0: inputs are what all gates get), units, and whether there is a bias, a second
+// bias (of the state; GRU), a mask, whether all states are asked for. Constants: the kernels of inputs and state, and the biases.
+struct Options {
+  int64_t batch, time, features, units;
+  bool biased, after, masked, all;
+
+  explicit Options(const Recipe& r)
+      : batch(r.size(0)), time(r.size(1)), features(r.size(2)), units(r.size(3)), biased(r.size(4)), after(r.size(5)),
+        masked(r.size(6)), all(r.size(7)) {}
+
+  Sizes sizes(const Argument* mask) const { return {batch, time, units, masked ? mask->floats : nullptr}; }
+};
+
+// Reads inputs, h, c and the mask; gives states and the last c.
+class LstmStep final : public Step {
+ public:
+  explicit LstmStep(const Recipe& r)
+      : options_(r), lstm_(options_.features, options_.units, r.constants[0].floats,
+                           options_.biased ? r.constants[2].floats : nullptr, r.constants[1].floats) {}
+
+  void run(Team& team, const Argument* arrays) const override {
+    const Argument* made = arrays + 3 + options_.masked;
+    lstm_.run(team, options_.sizes(arrays + 3), arrays[0].floats, arrays[1].floats, arrays[2].floats,
+              States(made[0].floats, options_.all), States(made[1].floats, false), nullptr);
+  }
+
+ private:
+  Options options_;
+  Lstm lstm_;
+};
+
+// Reads inputs, h and the mask; gives states.
+class GruStep final : public Step {
+ public:
+  explicit GruStep(const Recipe& r)
+      : options_(r), gru_(options_.features, options_.units, r.constants[0].floats,
+                          options_.biased ? r.constants[2].floats : nullptr, r.constants[1].floats,
+                          options_.after ? r.constants[2 + options_.biased].floats : nullptr) {}
+
+  void run(Team& team, const Argument* arrays) const override {
+    gru_.run(team, options_.sizes(arrays + 2), arrays[0].floats, arrays[1].floats,
+             States(arrays[2 + options_.masked].floats, options_.all), nullptr);
+  }
+
+ private:
+  Options options_;
+  Gru gru_;
+};
+
 }  // namespace
 }  // namespace cenote
+
+STEP(lstm, cenote::LstmStep)
+STEP(gru, cenote::GruStep)
 
 EXPORTED(cenote_lstm_forward);
 XLA_FFI_DEFINE_HANDLER_SYMBOL(cenote_lstm_forward, cenote::LstmForward,
