@@ -319,8 +319,12 @@ def steps_in_one():
             options = dict(scale=0.5, rate=0.3, causal=shown is none)
             y, weights = native.attention_forward(q, k, v, shown, words, **options)
             yield native.attention_backward(y, q, k, v, shown, words, weights, **options)
+def of_training():
+    for rows, features, units in ((1, 1, 1), (15, 29, 33), (70, 784, 130), (5, 1000, 1)):
+        yield native.dense(draw(rows, features), draw(features, units), draw(units))
+        yield native.dense_gradient(draw(rows, features), draw(rows, units), (units,))
 quick = {"xla_backend_optimization_level": 0}
-everything = lambda: [*convolutions(), *depthwise(), *recurrences(), *steps_in_one()]
+everything = lambda: [*convolutions(), *depthwise(), *recurrences(), *steps_in_one(), *of_training()]
 jax.block_until_ready(jax.jit(everything, compiler_options=quick)())
 sys.path.insert(0, sys.argv[3])
 import programs_under_sanitizers

@@ -21,7 +21,8 @@ PROGRAM = textwrap.dedent(
     rng = np.random.default_rng(0)
     x = rng.normal(size=(4000, 32)).astype("float32")
     y = (x[:, :5].sum(1) > 0).astype("int32")
-    body = [layers.Dense(64, "relu"), layers.BatchNormalization(), layers.Dropout(0.3)]
+    # Wide enough for the C++ of training steps (kernels.training.ENOUGH).
+    body = [layers.Dense(512, "relu"), layers.BatchNormalization(), layers.Dropout(0.3)]
     model = cn.Sequential([*body, layers.Dense(2, "softmax")])
     model.compile(cn.optimizers.Adam(0.01), "sparse_categorical_crossentropy", ["accuracy"], seed=3)
     history = model.fit(x, y, batch_size=7, epochs=6, verbose=0, validation_data=(x[:500], y[:500]),
