@@ -121,10 +121,10 @@ void pack_turned(const float* x, int64_t rows, int64_t step, int64_t columns, fl
   }
 }
 
-// Rows times a packed matrix, `count` of them, no more than a tile has places; of the columns the first ones that are `wanted`, with
-// those of the same block.
-void few_rows(const float* x, int64_t step, const float* matrix, int64_t length, int64_t columns, int64_t wanted, int64_t count, float* y,
-              int64_t to) {
+// Rows times a packed matrix, `count` of them, no more than a tile has places; of the columns the first ones that are `wanted`,
+// with those of the same block.
+void few_rows(const float* x, int64_t step, const float* matrix, int64_t length, int64_t columns, int64_t wanted, int64_t count,
+              float* y, int64_t to) {
   for (int64_t c = 0, wide; c < wanted; c += wide, matrix += wide * length) {
     wide = Packed::width(static_cast<int>(columns - c));
     int channels = static_cast<int>(std::min(wide, columns - c));
@@ -222,7 +222,7 @@ struct Attention {
         }
       }
       float* sums = y + first * s.heads * s.wide;
-      for (int64_t c = 0; c < s.wide; c += 2 * kLanes) {  // blocks of values are as long as there are keys, of which some are needed
+      for (int64_t c = 0; c < s.wide; c += 2 * kLanes) {  // blocks of values are as long as there are keys; some are needed
         int64_t columns = std::min<int64_t>(2 * kLanes, s.wide - c);
         few_rows(logits, step, values + c * s.keys, needed, columns, columns, count, sums + c, s.heads * s.wide);
       }
@@ -351,8 +351,8 @@ ffi::Error AttentionBackward(ffi::ThreadPool pool, Array dy, Array query, Array 
   return ffi::Error::Success();
 }
 
-// Made from: rows, queries, heads, width of queries and keys, keys, width of values, scale, whether causal, whether keys are hidden,
-// whether the weights are asked for.
+// Made from: rows, queries, heads, width of queries and keys, keys, width of values, scale, whether causal, whether keys are
+// hidden, whether the weights are asked for.
 class AttentionStep final : public Step {
  public:
   explicit AttentionStep(const Recipe& r)

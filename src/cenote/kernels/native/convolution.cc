@@ -52,7 +52,8 @@ using Bytes = Finish::Bytes;
 constexpr int kNone = Finish::kNone;
 
 // One row of windows from two rows of sums, in which `step` numbers, whole vectors, lie from one place to the next.
-void largest(const float* sums, int64_t columns, int64_t step, const Finish& finish, float* y, int64_t windows, int64_t channels) {
+void largest(const float* sums, int64_t columns, int64_t step, const Finish& finish, float* y, int64_t windows,
+             int64_t channels) {
   for (int64_t p = 0; p < windows; ++p)
     each_vector(channels, [&](int64_t c, int64_t n) {
       const float *above = sums + 2 * p * step + c, *below = above + columns * step;
@@ -142,7 +143,8 @@ void forward(Pool& pool, const Windows& kernel, const float* x, const Finish& fi
   const Apart& apart = kernel.apart();
   int64_t blocks = kernel.sweeps() ? kernel.blocks() : 1, cut = bands(pool, f.batch * blocks, f.rows);
   share(pool, f.batch * cut * blocks, [&](int64_t item) {
-    int64_t image = item / (cut * blocks), band = item / blocks % cut, first = band * f.rows / cut, last = (band + 1) * f.rows / cut;
+    int64_t image = item / (cut * blocks), band = item / blocks % cut;
+    int64_t first = band * f.rows / cut, last = (band + 1) * f.rows / cut;
     if (first == last) return;
     const float* seen = x + image * f.height * f.width * f.inputs;
     float* to = y + image * apart.picture;
@@ -191,8 +193,8 @@ class Convolved : public Step {
   }
 
  protected:
-  // Numbers: the sizes of a form, whether there is a bias, whether something is added, whether what is below zero is cut, whether
-  // windows of 2x2 follow. Constants: the kernel, the bias.
+  // Numbers: the sizes of a form, whether there is a bias, whether something is added, whether what is below zero is cut,
+  // whether windows of 2x2 follow. Constants: the kernel, the bias.
   explicit Convolved(const Recipe& r)
       : bias_(whole(r.size(15) ? r.constants[1].floats : nullptr, r.size(6))), adds_(r.size(16)), rectifies_(r.size(17)),
         windows_(r.size(18)) {}
@@ -216,8 +218,8 @@ class Convolution final : public Convolved {
   }
 };
 
-// The kernel is (height, width, output, input), that of the convolution which leads from the result back to the picture, and so are
-// the numbers from one place to the next and above and before it. See Phase.
+// The kernel is (height, width, output, input), that of the convolution which leads from the result back to the picture; so are
+// the numbers from one place to the next, and above and before it. See Phase.
 class Transposed final : public Convolved {
  public:
   explicit Transposed(const Recipe& r) : Convolved(r) {

@@ -23,7 +23,8 @@ void few(const float* x, int64_t features, const float* kernel, float* sums) {
   for (int64_t j = 0; j < features; ++j, kernel += 2 * kLanes)
 #pragma GCC unroll 8
     for (int v = 0; v < 2 * kBlocks; ++v) {
-      Vector k = load(kernel + v / 2 * features * 2 * kLanes + v % 2 * kLanes);
+      const float* from = kernel + v / 2 * features * 2 * kLanes + v % 2 * kLanes;
+      Vector k = P > 1 ? loaded(from) : load(from);
 #pragma GCC unroll 3
       for (int p = 0; p < P; ++p) sum[p][v] += fill(x[p * features + j]) * k;
     }

@@ -1,7 +1,8 @@
 // Depthwise convolution of pictures (batch, height, width, channel), float32: every channel with as many kernels of its own as
 // kernels (height, width, 1, output) have outputs a channel. Forward, gradient by the input, gradient by the kernel.
 //
-// Forward is a step of programs for serving, too. Vectors run along the outputs. Nothing is copied into a frame of zeros: taps beyond the border are left out.
+// Forward is a step of programs for serving, too. Vectors run along the outputs. Nothing is copied into a frame of zeros: taps
+// beyond the border are left out.
 
 #include <algorithm>
 #include <array>
@@ -122,7 +123,8 @@ void sweep(const Sweep& s, int64_t i, float* y, int64_t step) {
     int64_t count = (to - j + parts - part - 1) / (parts - part);
     const float *x = s.x + ((top + u) * s.columns + j * s.across - s.before) * s.wide, *k = s.kernel + u * line;
     each_block(s.wide, [&](int64_t c) {  // innermost, so that memory is read as it lies
-      some({x + c, k + c, s.columns * s.wide, s.across * s.wide, s.wide, line, lines, s.taps, {}, {}, {}, {}, {}, {}}, count, j, c);
+      Window w{x + c, k + c, s.columns * s.wide, s.across * s.wide, s.wide, line, lines, s.taps, {}, {}, {}, {}, {}, {}};
+      some(w, count, j, c);
     });
     j += count;
   }
@@ -150,7 +152,8 @@ void depthwise(Pool& pool, const Form& f, const float* x, const std::vector<floa
   int64_t cut = f.inputs == wide ? std::max<int64_t>(1, std::min((threads + f.batch - 1) / f.batch, f.rows)) : 1;
   share(pool, f.batch * cut, [&](int64_t item) {
     int64_t image = item / cut;
-    const float* from = widen(0, x + image * f.height * f.width * f.inputs, f.height * f.width, f.inputs, f.outputs / f.inputs, wide);
+    const float* picture = x + image * f.height * f.width * f.inputs;
+    const float* from = widen(0, picture, f.height * f.width, f.inputs, f.outputs / f.inputs, wide);
     Sweep s{from, f.height, f.width, wide, kernel.data(), f.lines, f.taps, f.down, f.across, f.above, f.before, f.columns};
     for (int64_t i = item % cut * f.rows / cut; i < (item % cut + 1) * f.rows / cut; ++i) {
       int64_t first = (image * f.rows + i) * f.columns * f.outputs;
@@ -177,7 +180,8 @@ ffi::Error DepthwiseForward(ffi::ThreadPool pool, F32 x, F32 k, ffi::ResultBuffe
 
 class Depthwise final : public Step {
  public:
-  // The sizes of a form, whether there is a bias, whether something is added, whether what is below zero is cut; the kernel, the bias
+  // The sizes of a form, whether there is a bias, whether something is added, whether what is below zero is cut; the kernel and
+  // the bias.
   explicit Depthwise(const Recipe& r)
       : form_(form(r)), kernel_(widened(form_, r.constants[0].floats)),
         bias_(whole(r.size(15) ? r.constants[1].floats : nullptr, form_.outputs)), adds_(r.size(16)), rectifies_(r.size(17)) {}

@@ -1,5 +1,4 @@
-// Steps that move numbers and reckon nothing: copies, whatever the axes are called that they turn, cut, join, repeat or widen, and rows
-// taken from a table.
+// Steps that move numbers and reckon nothing: copies, whatever they turn round, cut, join, repeat or widen, and rows of a table.
 
 #include <cmath>
 
@@ -21,10 +20,10 @@ class Copy final : public Step {
   int64_t bytes_;
 };
 
-// A box of numbers from one array to another, each of which has a stride for every axis of the box (0 repeats, below 0 goes backwards).
-// Numbers are bits, whatever they mean. Made from: bytes of a number (1 or 4), how many numbers of the output are first filled, with
-// what, where the box begins in the input and in the output, how many axes, and for each: its size, its stride in the input, and that
-// in the output.
+// A box of numbers from one array to another, each of which has a stride for every axis of the box (0 repeats, below 0 goes
+// backwards). Numbers are bits, whatever they mean. Made from: bytes of a number (1 or 4), how many numbers of the output are first
+// filled, with what, where the box begins in the input and in the output, how many axes, and for each: its size, its stride in the
+// input, and that in the output.
 class Move final : public Step {
  public:
   explicit Move(const Recipe& r)
@@ -96,12 +95,13 @@ class Move final : public Step {
   std::vector<Axis> axes_;
 };
 
-// Rows of a table, by their numbers. Made from: how many are asked for, rows of the table, their width, whether a number without a row
-// gives the value that follows, or the nearest row.
+// Rows of a table, by their numbers. Made from: how many are asked for, rows of the table, their width, whether a number without a
+// row gives the value that follows, or the nearest row.
 class Take final : public Step {
  public:
   explicit Take(const Recipe& r)
-      : count_(r.size(0)), rows_(r.size(1)), wide_(r.size(2)), fills_(r.size(3)), value_(r.number(4)), table_(r.constants[0].floats) {}
+      : count_(r.size(0)), rows_(r.size(1)), wide_(r.size(2)), fills_(r.size(3)), value_(r.number(4)),
+        table_(r.constants[0].floats) {}
 
   void run(Team& team, const Argument* arrays) const override {
     const int32_t* index = arrays[0].integers;

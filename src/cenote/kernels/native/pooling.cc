@@ -1,5 +1,5 @@
-// The largest number, or the sum, of each window of pictures (batch, height, width, channel), float32, divided by how many numbers
-// there are. A step of a program for serving.
+// The largest number, or the sum, of each window of pictures (batch, height, width, channel), float32, divided by how many
+// numbers there are. A step of a program for serving.
 
 #include <limits>
 
@@ -31,37 +31,54 @@ class Pooling final : public Step {
     share(team, parts, [&](int64_t part) {
       for (int64_t i = part * lines / parts; i < (part + 1) * lines / parts; ++i)
         if (sums_)
-          line<true>(x + i / rows_ * height_ * width_ * channels_, i % rows_, y + i * columns_ * channels_);
+          line<true>(x, i, y + i * columns_ * channels_);
         else
-          line<false>(x + i / rows_ * height_ * width_ * channels_, i % rows_, y + i * columns_ * channels_);
+          line<false>(x, i, y + i * columns_ * channels_);
     });
   }
 
  private:
+  // Row `item` of all pictures' results.
   template <bool kSum>
-  void line(const float* x, int64_t i, float* y) const {
-    int64_t top = i * down_ - above_, end = std::min(height_, top + tall_);
-    const Vector none = kSum ? Vector{} : fill(-std::numeric_limits<float>::infinity());
+  void line(const float* pictures, int64_t item, float* y) const {
+    int64_t size = height_ * width_ * channels_;
+    const float *x = pictures + item / rows_ * size, *last = pictures + batch_ * size;
+    int64_t i = item % rows_, top = i * down_ - above_, end = std::min(height_, top + tall_);
     for (int64_t j = 0; j < columns_; ++j, y += channels_) {
       int64_t left = j * across_ - before_, from = std::max<int64_t>(0, left), to = std::min(width_, left + wide_);
-      const float* divisors = divisors_.empty() ? nullptr : divisors_.data() + (i * columns_ + j) * channels_;
-      each_vector(channels_, [&](int64_t c, int64_t n) {
-        if (n < kLanes && c > 0) c = channels_ - kLanes, n = kLanes;  // some of the last numbers twice
-        Vector found = none;
-        for (int64_t row = std::max<int64_t>(0, top); row < end; ++row) {
-          const float* at = x + (row * width_ + from) * channels_ + c;
-          for (int64_t column = from; column < to; ++column, at += channels_) {
-            Vector next = load(at, n);
-            if (kSum)
-              found += next;
-            else
-              found = choose((next > found) | (next != next), next, found);  // a NaN stays
-          }
-        }
-        if (kSum && divisor_ != 1) found /= divisors ? load(divisors + c, n) : fill(divisor_);
-        store(y + c, found, n);
-      });
+      Window w{x + (std::max<int64_t>(0, top) * width_ + from) * channels_, end - std::max<int64_t>(0, top), to - from,
+               divisors_.empty() ? nullptr : divisors_.data() + (i * columns_ + j) * channels_};
+      // A place of fewer channels than a vector has may be read with what lies behind it, and written over the places that come
+      // next, which are written later.
+      bool spare = x + ((end - 1) * width_ + to - 1) * channels_ + kLanes <= last && (columns_ - j) * channels_ >= kLanes;
+      int64_t c = 0;
+      for (; c + kLanes <= channels_; c += kLanes) pool<kSum>(w, c, kLanes, y);
+      if (c == channels_) continue;
+      if (c > 0)
+        pool<kSum>(w, channels_ - kLanes, kLanes, y);  // some of the last numbers twice
+      else
+        pool<kSum>(w, 0, spare && !w.divisors ? kLanes : channels_, y);
     }
+  }
+
+  struct Window {
+    const float* x;
+    int64_t lines, taps;
+    const float* divisors;
+  };
+
+  template <bool kSum>
+  void pool(const Window& w, int64_t c, int64_t n, float* y) const {
+    Vector found = kSum ? Vector{} : fill(-std::numeric_limits<float>::infinity());
+    for (int64_t line = 0; line < w.lines; ++line) {
+      const float* at = w.x + line * width_ * channels_ + c;
+      for (int64_t tap = 0; tap < w.taps; ++tap, at += channels_) {
+        Vector next = load(at, n);
+        found = kSum ? found + next : choose((next > found) | (next != next), next, found);  // a NaN stays
+      }
+    }
+    if (kSum && divisor_ != 1) found /= w.divisors ? load(w.divisors + c, n) : fill(divisor_);
+    store(y + c, found, n);
   }
 
   int64_t batch_, height_, width_, channels_, rows_, columns_, tall_, wide_, down_, across_, above_, before_;

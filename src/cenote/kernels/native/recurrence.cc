@@ -1,7 +1,7 @@
-// LSTM and GRU over whole sequences, float32, for XLA and as steps of programs for serving, whose weights are packed once. Some rows
-// of the batch at a time go through all of time, few enough for their states and the weights to stay in a core's own cache, so that
-// no thread waits for another; a row's numbers do not depend on who reckons it. Arrays are (batch, time, ...), gates in Keras's
-// order. The gradients of weights, which depend on no earlier step, are done outside, as one product each.
+// LSTM and GRU over whole sequences, float32, for XLA and as steps of programs for serving, whose weights are packed once. Some
+// rows of the batch at a time go through all of time, few enough for their states and the weights to stay in a core's own cache, so
+// that no thread waits for another; a row's numbers do not depend on who reckons it. Arrays are (batch, time, ...), gates in
+// Keras's order. The gradients of weights, which depend on no earlier step, are done outside, as one product each.
 
 #include <algorithm>
 

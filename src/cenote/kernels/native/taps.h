@@ -1,6 +1,7 @@
-// Rows of a convolution whose windows overlap: as product.h, but each number of the picture that is read serves all taps that see
-// it, which makes fewer loads than multiplications where there are few channels. Nothing is copied into a frame of zeros: what lies
-// beyond the border is left out. The sums are finished before they are written: bias, another array, rectifier, largest of each 2x2.
+// Rows of a convolution whose windows overlap: as product.h, but each number of the picture that is read serves all taps that
+// see it, which makes fewer loads than multiplications where there are few channels. Nothing is copied into a frame of zeros:
+// what lies beyond the border is left out. The sums are finished before they are written: bias, another array, rectifier, the
+// largest of each 2x2.
 #pragma once
 
 #include "convolution.h"
@@ -183,7 +184,7 @@ class Windows {
     }
   }
 
-  // `count` places from a frame whose rows are `line` numbers apart. Where taps are apart, it has all that a place sees together.
+  // `count` places from a frame whose rows are `line` numbers apart. Where taps are apart, it has what a place sees side by side.
   void row(const float* x, int64_t line, float* y, int64_t step, int64_t count, const Finish& finish) const {
     int64_t place = form_.spread > 1 ? form_.taps : form_.across;
     cenote::row(x, place * form_.inputs, form_.rise * line, kernel_, y, step, count);

@@ -13,6 +13,7 @@ from .dense import Finish, finish
 
 __all__ = ["pictured"]
 
+FEW = 64  # channels of which a vector may hold more
 Margins = tuple[int, int]  # rows of zeros above a picture, columns before it
 
 
@@ -197,6 +198,8 @@ def _pool(plan: Plan, node: Node) -> bool:
     tall = [int(size[first]) for size in sizes]
     wide = [int(size[first + 1]) for size in sizes] if len(axes) == 2 else [1, 1, 1, 1, 0]
     channels, outer = math.prod(x.shape[axes[-1] + 1 :]), math.prod(x.shape[:first])
+    if len(axes) == 1 and channels < FEW:  # places of a row lie side by side
+        tall, wide = wide, tall
     picture = [outer, tall[0], wide[0], channels]
     places = [n for pair in zip(tall[1:], wide[1:], strict=True) for n in pair]
     result, divisor = _divided(plan, chain.result) if chain.join == "add" and first == 1 else (chain.result, np.ones(1))
