@@ -8,6 +8,7 @@ from pathlib import Path
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 os.environ.setdefault("MPLBACKEND", "agg")
+os.environ.setdefault("JAX_TRACEBACK_IN_LOCATIONS_LIMIT", "0")  # nobody reads where the operations of a program came from
 _beside = Path(__file__).resolve().parents[2] / "shared" / "data"
 if "CENOTE_DATA" not in os.environ and _beside.is_dir():
     os.environ["CENOTE_DATA"] = str(_beside)
@@ -18,22 +19,29 @@ collect_ignore_glob = ["parity/make_*.py"]  # they write stored answers, with li
 
 # The folders and files whose tests and examples in docstrings compile thousands of programs that run once, or for a moment.
 # Those of training that hold runs against each other to the bit are not among them: what makes programs fast moves bits.
-SMALL = {"cenote", "core", "explain", "interop", "kernels", "layers", "losses", "metrics", "optimizers", "report", "tasks"}
+SMALL = {"cenote", "cli", "core", "data", "explain", "interop", "kernels", "layers"}
+SMALL |= {"losses", "metrics", "optimizers", "report", "tasks"}
 SMALL |= {
     "test_activations",
+    "test_bad_input",
     "test_callbacks",
     "test_compilations",
     "test_compiling",
     "test_constraints",
+    "test_feed",
     "test_history",
+    "test_initializers",
     "test_keras",
     "test_losses",
     "test_metrics",
     "test_model",
     "test_objective",
+    "test_predict",
     "test_progress",
     "test_regularizers",
     "test_saving",
+    "test_schedules",
+    "test_summary",
     "test_tour",
     "test_trackers",
 }
@@ -111,6 +119,13 @@ def _resident():
 def quick_programs():
     """The same for one test, such as one that holds a small fit beside Keras's."""
     with quickly():
+        yield
+
+
+@pytest.fixture
+def programs_of_users():
+    """The opposite, for one test that holds runs against each other to the bit, where the others of its file are quick."""
+    with quickly(False):
         yield
 
 

@@ -32,10 +32,10 @@ def syntax(block):
 def test_the_page_runs(path, tmp_path, monkeypatch, request):
     code, chinese = checked(path), checked(path.with_suffix(".zh-CN.md"))
     assert len(code) == len(chinese)
-    if path in TASKS:  # many small networks, each trained for a moment
-        request.getfixturevalue("quick_programs")
     if any("mnist" in block for block in code):
         request.getfixturevalue("data_folder")
+    else:  # many small networks, each trained for a moment
+        request.getfixturevalue("quick_programs")
     monkeypatch.chdir(tmp_path)
     printed: list[str] = []
 

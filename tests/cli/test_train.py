@@ -128,7 +128,7 @@ def weights(folder):
     return cn.load(folder / "model.cenote").model.get_weights()
 
 
-@pytest.mark.usefixtures("quick")
+@pytest.mark.usefixtures("quick", "programs_of_users")
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(tmp_path, capsys, often, at_epoch):
     assert main(short(tmp_path, "--name", "whole")) == 0
 

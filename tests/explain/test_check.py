@@ -23,16 +23,17 @@ def digits():
     return model, x_test[:8]
 
 
-def guided_backpropagation(function, x, *, target, **_):
-    """Gradients with a ReLU on the way back: known to draw edges whatever the weights are (Adebayo et al. 2018)."""
+@jax.custom_vjp
+def relu(v):
+    """Lets gradients back that are positive, and from where its input is."""
+    return jnp.maximum(v, 0)
 
-    @jax.custom_vjp
-    def relu(v):
-        return jnp.maximum(v, 0)
 
-    relu.defvjp(lambda v: (relu(v), v), lambda v, g: (jnp.where((v > 0) & (g > 0), g, 0.0),))
-    params = function.weights[0]
+relu.defvjp(lambda v: (relu(v), v), lambda v, g: (jnp.where((v > 0) & (g > 0), g, 0.0),))
 
+
+@jax.jit
+def guided_slopes(x, params, target):
     def score(x):
         for i in (0, 1):
             kernel, bias = params[f"layers.{i}.kernel"], params[f"layers.{i}.bias"]
@@ -40,11 +41,15 @@ def guided_backpropagation(function, x, *, target, **_):
             x = relu(jax.lax.conv_general_dilated(x, kernel, (1, 1), ("SAME", "VALID")[i], dimension_numbers=dims) + bias)
         x = relu(x.reshape(len(x), -1) @ params["layers.3.kernel"] + params["layers.3.bias"])
         y = x @ params["layers.4.kernel"] + params["layers.4.bias"]
-        return jnp.take_along_axis(y, jnp.asarray(target)[:, None], axis=1).sum()
+        return jnp.take_along_axis(y, target[:, None], axis=1).sum()
 
-    return explain.Explanation(
-        "guided_backpropagation", np.maximum(jax.grad(score)(jnp.asarray(x)), 0), x, np.zeros(len(x)), None
-    )
+    return jax.grad(score)(x)
+
+
+def guided_backpropagation(function, x, *, target, **_):
+    """Gradients with a ReLU on the way back: known to draw edges whatever the weights are (Adebayo et al. 2018)."""
+    slopes = guided_slopes(np.asarray(x), function.weights[0], np.asarray(target))
+    return explain.Explanation("guided_backpropagation", np.maximum(slopes, 0), x, np.zeros(len(x)), None)
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,7 @@
 """Models of other libraries as layers: the same answers as there, trained by our engine."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +12,12 @@ from cenote import interop, layers
 
 X = np.random.default_rng(0).normal(size=(24, 5)).astype("float32")
 Y = (X[:, :1] - X[:, 1:2]).astype("float32")
+
+
+@functools.cache
+def in_training(layer):
+    """``layer.apply`` for training, compiled once: alone, each of its operations would be compiled by itself."""
+    return jax.jit(lambda params, state, key: layer.apply(params, state, X, train=True, key=jax.random.key(key)))
 
 
 def trains(layer):
@@ -52,9 +60,9 @@ def test_linen():
         },
         "batch_stats": {"BatchNorm_0": {k: state[f"batch_stats.BatchNorm_0.{k}"] for k in ("mean", "var")}},
     }
-    assert np.allclose(layer(X), net.apply(variables, X), atol=1e-6)
-    one, new_state = layer.apply(params, state, X, train=True, key=1)
-    other, _ = layer.apply(params, state, X, train=True, key=2)
+    assert np.allclose(layer(X), jax.jit(net.apply)(variables, X), atol=1e-6)
+    one, new_state = in_training(layer)(params, state, 1)
+    other, _ = in_training(layer)(params, state, 2)
     assert not np.allclose(one, other)  # dropout
     assert not np.allclose(new_state["batch_stats.BatchNorm_0.mean"], 0)
     model = trains(interop.FlaxLayer(net))
@@ -80,8 +88,8 @@ def test_nnx():
     net.eval()
     assert np.allclose(layer(X), net(X), atol=1e-6)
     params, state = cn.core.weights_of(layer)
-    one, new_state = layer.apply(params, state, X, train=True, key=1)
-    other, _ = layer.apply(params, state, X, train=True, key=2)
+    one, new_state = in_training(layer)(params, state, 1)
+    other, _ = in_training(layer)(params, state, 2)
     assert not np.allclose(one, other) and not np.allclose(new_state["norm.mean"], 0)
     trains(interop.NNXLayer(Net(nnx.Rngs(1))))
 

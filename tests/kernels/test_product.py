@@ -14,12 +14,11 @@ from cenote.kernels.product import product
 quick = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
-@pytest.fixture
-def always(monkeypatch):
-    monkeypatch.setattr(module, "_suits", lambda x, kernel: True)
-
-
-def test_derivatives_are_those_of_the_plain_product(always):
+@pytest.mark.parametrize("narrow", [True, False], ids=["few outputs", "features a power of two"])
+def test_derivatives_are_those_of_the_plain_product(narrow, monkeypatch):
+    monkeypatch.setattr(module, "FEW", 0)
+    monkeypatch.setattr(module, "_narrow", lambda kernel: narrow)
+    monkeypatch.setattr(module, "_aliased", lambda x, kernel: True)
     rng = np.random.default_rng(0)
     x, kernel, mark = (jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in ((6, 5), (5, 3), (6, 3)))
 
@@ -53,3 +52,12 @@ def test_it_stands_in_training_alone():
         return str(jax.make_jaxpr(lambda x: layer(x, train=train))(x)).count("custom_jvp_call")
 
     assert (calls(train=True), calls(train=False)) == (1, 0)
+
+
+def test_many_features_are_a_form_of_their_own():
+    def form(rows, features, units):
+        shapes = (jax.ShapeDtypeStruct(shape, np.float32) for shape in ((rows, features), (features, units)))
+        return str(jax.make_jaxpr(product)(*shapes))
+
+    assert "custom_jvp" in form(2048, 512, 128) and "custom_jvp" not in form(2048, 512, 256)
+    assert "custom_jvp" not in form(2048, 600, 128) and "custom_jvp" not in form(512, 512, 128)

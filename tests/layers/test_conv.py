@@ -97,8 +97,8 @@ def test_names_and_options_are_those_of_keras():
 
 def test_against_pytorch():
     layers = [OURS[case["layer"]](**case["arguments"]) for case in STORED]
-    inputs = [jnp.asarray(case["x"], jnp.float32) for case in STORED]
-    params = [{k: jnp.asarray(case[k]) for k in ("kernel", "bias") if k in case} for case in STORED]
+    inputs = [np.asarray(case["x"], "float32") for case in STORED]
+    params = [{k: np.asarray(case[k], "float32") for k in ("kernel", "bias") if k in case} for case in STORED]
 
     def outputs(params, inputs):
         return [f.apply(p, {}, x)[0] for f, p, x in zip(layers, params, inputs, strict=True)]
@@ -155,14 +155,14 @@ def test_gradients_are_the_slopes():
         for name, (layer, shape) in SLOPES.items():
             weights, _ = cn.core.declare(layer, np.zeros(shape))
             points[name] = (
-                {k: jnp.asarray(rng.normal(size=w.shape)) for k, w in weights.items()},
-                jnp.asarray(rng.normal(size=shape)),
+                {k: rng.normal(size=w.shape) for k, w in weights.items()},
+                rng.normal(size=shape),
             )
 
         def values(points):
             return {k: jnp.sin(f.apply(*points[k][:1], {}, points[k][1])[0]).sum() for k, (f, _) in SLOPES.items()}
 
-        direction = jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=leaf.shape)), points)
+        direction = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape), points)
         ahead, behind = (jax.tree.map(lambda p, d, s=s: p + s * 1e-6 * d, points, direction) for s in (1, -1))
         run = jax.jit(lambda *at: (jax.grad(lambda p: sum(values(p).values()))(at[0]), values(at[1]), values(at[2])))
         grads, ahead, behind = run(points, ahead, behind)

@@ -43,8 +43,7 @@ def test_gradients_are_the_slopes(name, train):
     layer, rng = make(), np.random.default_rng(0)
     with jax.enable_x64(True):
         x = rng.normal(size=shape) * 2
-        params, state = jax.jit(lambda: layer.init(0, x))()
-        params, state = ({k: np.asarray(v, "float64") + 0.1 for k, v in d.items()} for d in (params, state))
+        params, state = ({k: np.asarray(v, "float64") + 0.1 for k, v in d.items()} for d in layer.init(0, x))
         mark = rng.normal(size=jax.eval_shape(lambda: layer.apply(params, state, x)[0]).shape)
 
         @jax.jit

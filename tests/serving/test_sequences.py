@@ -130,7 +130,14 @@ def attended(q, k, v, shown=None, causal=False, both=False):
 
 @pytest.mark.parametrize(
     ("rows", "queries", "keys", "heads", "width", "wide"),
-    [(1, 2, 2, 1, 1, 1), (3, 33, 33, 2, 8, 8), (1, 50, 17, 3, 20, 33), (2, 15, 48, 1, 5, 50), (40, 16, 16, 2, 16, 16)],
+    [
+        (1, 2, 2, 1, 1, 1),
+        (1, 70, 70, 1, 16, 16),
+        (3, 33, 33, 2, 8, 8),
+        (1, 50, 17, 3, 20, 33),
+        (2, 15, 48, 1, 5, 50),
+        (40, 16, 16, 2, 16, 16),
+    ],
 )
 def test_attention(rows, queries, keys, heads, width, wide):
     q, k, v = draw(rows, queries, heads, width), draw(rows, keys, heads, width), draw(rows, keys, heads, wide)

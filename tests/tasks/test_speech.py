@@ -83,7 +83,7 @@ def spoken(tmp_path_factory):
 def test_it_learns_to_spell(spoken, tmp_path):
     assert SpeechClassification.fits(spoken) is None
     assert "its column 'transcript' says what is said" in SpeechRecognition.fits(spoken)
-    trained = SpeechRecognition(epochs=30, batch_size=8, learning_rate=5e-3).train(spoken, verbose=0)
+    trained = SpeechRecognition(epochs=18, batch_size=8, learning_rate=5e-3).train(spoken, verbose=0)
     assert trained.scores.main.name == "character error rate" and trained.scores.main.value < 0.2
     assert trained.baselines[0].value > 0.4
     assert trained.answers.characters == ["a", "b"]
