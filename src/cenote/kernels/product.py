@@ -1,7 +1,7 @@
 """Products of inputs with a kernel, where XLA's CPU backend is slow with the plain one: in training.
 
 The gradient of a kernel is ``x.T @ dy``. With ten classes that has ten columns, and most of each vector of the processor is
-empty. As ``(dy.T @ x).T`` it is two to four times as fast; XLA would turn that into the former again, but for the barriers.
+empty. As ``(dy.T @ x).T`` it is two to four times as fast; XLA would turn that into the former again, but for barriers.
 With many features, a power of two, all numbers of a column of x fall onto a few lines of the caches, and the product runs at half
 the processor's speed; turned round first, in one sweep, it runs at two thirds.
 """
