@@ -35,7 +35,7 @@ class BadFile(ValueError):
     """A file that is not what it should be: truncated, altered, or of another kind."""
 
 
-def write_atomically(path: str | os.PathLike, data: bytes) -> Path:
+def write_atomically(path: str | os.PathLike, *pieces: bytes | memoryview) -> Path:
     """Write a file so that others see the old one or the new one, never a part; an error names the path and the cure."""
     path = Path(path)
     temporary = path.parent / f".{path.name}.{secrets.token_hex(8)}.part"
@@ -44,7 +44,7 @@ def write_atomically(path: str | os.PathLike, data: bytes) -> Path:
         # The system applies the umask itself: to ask for it is to change it, for all threads.
         handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0), 0o666)
         with os.fdopen(handle, "wb") as file:
-            file.write(data)
+            file.writelines(pieces)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -56,7 +56,7 @@ def write_atomically(path: str | os.PathLike, data: bytes) -> Path:
         kept = "the old file is untouched" if path.exists() else "no file was left"
         raise type(error)(
             error.errno,
-            f"could not write {path} ({len(data):,} bytes): {error.strerror}; {kept}; free some space or choose a folder that "
+            f"could not write {path} ({sum(map(len, pieces)):,} bytes): {error.strerror}; {kept}; free some space or choose a folder that "
             f"you may write to",
         ) from error
     return path
@@ -72,17 +72,17 @@ def save_tensors(path: str | os.PathLike, tensors: dict[str, Any], info: dict[st
             raise ValueError(f"{path}: {name!r} is an array of {array.dtype}, which such a file cannot hold: convert it before")
     text = json.dumps(info, ensure_ascii=False, allow_nan=True)
     metadata = {"format": "cenote", "kind": kind, "info": text, "sha256": _digest(kind, text, arrays)}
-    return write_atomically(path, _ordered(save(arrays, metadata)))
+    return write_atomically(path, *_ordered(save(arrays, metadata)))
 
 
-def _ordered(data: bytes) -> bytes:
+def _ordered(data: bytes) -> tuple[bytes, memoryview]:
     """The same file with its metadata in one order (safetensors takes another one each time): equal models, equal files."""
     begin = 8 + struct.unpack("<Q", data[:8])[0]
     header = json.loads(data[8:begin])
     header = {"__metadata__": dict(sorted(header.pop("__metadata__").items())), **header}
     text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    return b"".join((struct.pack("<Q", len(text)), text, memoryview(data)[begin:]))
+    return struct.pack("<Q", len(text)) + text, memoryview(data)[begin:]
 
 
 def load_tensors(path: str | os.PathLike, *, kind: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

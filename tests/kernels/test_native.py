@@ -314,7 +314,7 @@ def steps_in_one():
         yield native.rows_backward(x, x, mean, inverse, w, centre=True)
         yield native.gelu(native.gelu(x, approximate=False)[1], approximate=True)
     none, drawn = jnp.zeros((0, 0), jnp.float32), jnp.asarray([3, 4], jnp.uint32)
-    for q, k, v in ((draw(2, 9, 3, 5), draw(2, 21, 3, 5), draw(2, 21, 3, 7)), (draw(1, 2, 1, 1),) * 3):
+    for q, k, v in ((draw(2, 9, 3, 5), draw(2, 21, 3, 5), draw(2, 21, 3, 7)), (draw(1, 2, 1, 1),) * 3, (draw(1, 37, 2, 5),) * 3):
         for shown, words in ((none, jnp.zeros(0, jnp.uint32)), (jnp.ones((len(k), k.shape[1])), drawn)):
             options = dict(scale=0.5, rate=0.3, causal=shown is none)
             y, weights = native.attention_forward(q, k, v, shown, words, **options)
@@ -322,7 +322,8 @@ def steps_in_one():
 def of_training():
     for rows, features, units in ((1, 1, 1), (15, 29, 33), (70, 784, 130), (5, 1000, 1)):
         yield native.dense(draw(rows, features), draw(features, units), draw(units))
-        yield native.dense_gradient(draw(rows, features), draw(rows, units), (units,))
+        yield native.dense_gradient(draw(rows, features).at[:, 3:9].set(0), draw(rows, units), (units,))
+    yield native.adam(draw(2), draw(2), *[draw(5, 7), draw(8193)] * 4, beta_1=0.1, beta_2=0.01, epsilon=1e-7)
 quick = {"xla_backend_optimization_level": 0}
 everything = lambda: [*convolutions(), *depthwise(), *recurrences(), *steps_in_one(), *of_training()]
 jax.block_until_ready(jax.jit(everything, compiler_options=quick)())

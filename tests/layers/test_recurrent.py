@@ -52,6 +52,16 @@ def test_stateful_batches_go_on_like_keras_and_can_start_anew():
     assert np.allclose(model(X), first, atol=1e-6)
 
 
+def test_a_layer_that_goes_backwards_hands_on_the_mask_as_it_came():
+    """As Keras's `RNN.compute_mask`: the order of the steps is not that of the mask."""
+    words, back, after = layers.Embedding(5, 4, mask_zero=True), layers.LSTM(4, return_sequences=True, go_backwards=True), layers.GRU(3)
+    x = np.array([[3, 1, 2, 0, 0]])
+    y = cn.Sequential([words, back, after])(x)
+    steps = np.asarray(back(words(x)))  # numbers alone
+    np.testing.assert_allclose(y, after(steps, mask=x != 0), rtol=1e-5)
+    assert not np.allclose(y, after(steps, mask=x[:, ::-1] != 0))
+
+
 def test_a_given_start_state_wins_over_the_kept_one():
     plain = made(layers.LSTM(4), X)
     start = [np.ones((3, 4), "float32"), np.full((3, 4), 0.5, "float32")]

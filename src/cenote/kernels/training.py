@@ -1,7 +1,7 @@
-"""What training steps of dense layers spend their time on, in C++ on the CPU: products of few rows, their gradients, and Adam.
+"""What training steps spend their time on, in C++ on the CPU: products of few rows, their gradients, and Adam.
 
-Only inside `stepping`, which the step of `fit` opens: there nobody asks for more than first derivatives, and seconds spent once
-on a compiler are worth it. Who traces a model himself finds plain operations.
+Only inside `stepping`, which the step of `fit` opens, and there not in transformations of a user's own: so nobody asks for more
+than first derivatives, and seconds spent once on a compiler are worth it. Who traces a model himself finds plain operations.
 """
 
 from __future__ import annotations
@@ -40,7 +40,9 @@ def takes_dense(x: jax.Array, kernel: jax.Array) -> bool:
     >>> takes_dense(jnp.ones((2, 3)), jnp.ones((3, 4)))
     False
     """
-    return _stepping.get() and 1 < x.shape[0] <= MOST_ROWS and native.fits("training", x, kernel)
+    # One row or one unit is a vector, which XLA knows about.
+    suits = _stepping.get() and 1 < x.shape[0] <= MOST_ROWS and kernel.shape[1] > 1
+    return suits and native.fits("training", x, kernel)
 
 
 def dense(x: jax.Array, kernel: jax.Array, bias: jax.Array | None) -> jax.Array:
@@ -72,7 +74,10 @@ def _backward(saved: tuple, dy: Any) -> tuple:
     def plain(x: Any, dy: Any) -> tuple:
         return x.T @ dy, dy.sum(0) if bias.size else bias
 
-    dkernel, dbias = native.standing_for(plain, lambda x, dy: native.dense_gradient(x, dy, bias.shape))(x, dy)
+    if dy.size > MOST_NUMBERS:  # C++ lays it out anew as a whole
+        dkernel, dbias = plain(x, dy)
+    else:
+        dkernel, dbias = native.standing_for(plain, lambda x, dy: native.dense_gradient(x, dy, bias.shape))(x, dy)
     dx = _value(dy, kernel.T, jnp.zeros(0, dy.dtype)) if kernel.size <= TURNED else dy @ kernel.T
     return dx, dkernel, dbias
 

@@ -49,7 +49,8 @@ class Dense(Layer):
         rows, shape = x.reshape(-1, x.shape[-1]), (*x.shape[:-1], self.units)
         # One product of two matrices: more axes make XLA choose slower forms of it. Outside training it is the plain one,
         # which those who walk through a jaxpr know.
-        if self.train and training.takes_dense(rows, kernel):
+        # Inside a transformation of the user's own it has to have derivatives of every order.
+        if self.train and self._inside("forward").at_home() and training.takes_dense(rows, kernel):
             return self.activation(training.dense(rows, kernel, bias).reshape(shape))
         y = (product if self.train else jnp.matmul)(rows, kernel).reshape(shape)
         return self.activation(y if bias is None else y + bias)

@@ -54,10 +54,10 @@ class _OverTime(Layer):
                 f"got {given.shape}"
             )
         state = self._begin(self._start(jnp.zeros((x.shape[0], *x.shape[2:]), x.dtype)), initial_state)
-        if self.go_backwards:  # while the batch is first, so that programs for serving may cut it
-            x, given = x[:, ::-1], None if given is None else given[:, ::-1]
-        steps = jnp.swapaxes(x, 0, 1)
-        along = None if given is None else given.transpose(1, 0)
+        # Turned round while the batch is first, so that programs for serving may cut it.
+        read = (lambda a: a[:, ::-1]) if self.go_backwards else (lambda a: a)
+        steps = jnp.swapaxes(read(x), 0, 1)
+        along = None if given is None else read(given).transpose(1, 0)
         outputs, last = self._all_steps(steps, state, along)
         if self.zero_output_for_mask and along is not None:
             outputs = jnp.where(along.reshape(*along.shape, *[1] * (outputs.ndim - 2)), outputs, 0)

@@ -22,8 +22,8 @@ Step = Callable[[TrainState, Totals, Batch], tuple[TrainState, Totals]]
 def make_step(objective: Objective, optimizer: Any, weights: dict[str, Weight]) -> Step:
     """The step of an objective under an optimizer; ``weights`` says which are trained, and their constraints.
 
-    An optimizer is anything with ``init(params) -> state`` and ``update(grads, state, params) -> (updates, state)``. Two things
-    are asked of it if it has them: ``scale_loss(loss, state)`` gives the loss that the gradients are taken of, and with
+    An optimizer is anything with ``init(params) -> state`` and ``update(grads, state, params) -> (updates, state)``. More is
+    asked of it if it has it: ``scale_loss(loss, state)`` gives the loss that the gradients are taken of, and with
     ``wants_value`` its update also gets ``value=``, ``grad=`` and ``value_fn=``, the batch's loss as a function of the params.
     One that ``wants_rows`` gets the gradients of plain embedding tables as `Rows`. One with ``moved(grads, state, params)`` may
     give the new params and state itself, or None.
@@ -39,17 +39,18 @@ def make_step(objective: Objective, optimizer: Any, weights: dict[str, Weight]) 
 
         def loss(params: dict, looking: dict | None = None) -> tuple[Any, tuple]:
             everything, key = {**fixed, **params}, run.step_key()
-            found, rest = objective.loss(everything, run.state, totals, batch, train=True, key=key, looking=looking)
+            with stepping(numbers):
+                found, rest = objective.loss(everything, run.state, totals, batch, train=True, key=key, looking=looking)
             return scaled(found, run.opt_state), rest
 
         params = {k: v for k, v in run.params.items() if k in trained}
-        with stepping(numbers):
-            if getattr(optimizer, "wants_rows", False):
-                from .lookups import gradients
+        if getattr(optimizer, "wants_rows", False):
+            from .lookups import gradients
 
-                (value, (state, new_totals)), grads = gradients(loss, params, weights, trained)
-            else:
-                (value, (state, new_totals)), grads = jax.value_and_grad(loss, has_aux=True)(params)
+            (value, (state, new_totals)), grads = gradients(loss, params, weights, trained)
+        else:
+            (value, (state, new_totals)), grads = jax.value_and_grad(loss, has_aux=True)(params)
+        with stepping(numbers):
             found = moved(grads, run.opt_state, params)
         if found is None:
             asked = {}

@@ -330,7 +330,7 @@ ffi::Error AttentionBackward(ffi::ThreadPool pool, Array dy, Array query, Array 
           store(line + j, slope);
           sum += weight * slope;
         });
-        float mean = folded(reinterpret_cast<const float*>(&sum), [](auto a, auto b) { return a + b; });
+        float mean = total(sum);
         each_vector(seen, [&](int64_t j, int64_t n) { store(line + j, load(w + j, n) * (load(line + j) - mean) * scale); });
         if (mask)
           for (int64_t j = 0; j < seen; ++j) line[j] = mask[j] == 0 ? 0.0f : line[j];

@@ -2,8 +2,9 @@
 // forward, gradient by the input, gradient by the kernel. Results do not depend on the number of threads.
 //
 // A row of the kernel, its (width, input) numbers, lies side by side in the picture, too: a convolution is a sum of products of
-// overlapping windows (product.h, taps.h). Pictures are copied into a frame of zeros first, which also brings them into the cache
-// of the core that works on them. Forward is a step of programs for serving, too.
+// overlapping windows (product.h, taps.h). Where few taps overlap, they are read where they lie; else pictures are copied into a
+// frame of zeros first, which also brings them into the cache of the core that works on them. Forward is a step of programs for
+// serving, too.
 
 #include <algorithm>
 
@@ -253,22 +254,21 @@ void input(ffi::ThreadPool& pool, const float* dy, const Pooled& pooled, int64_t
   int64_t batch = xs[0], height = xs[1], width = xs[2], inputs = xs[3], outputs = ks[3], tall = ks[0], wide = ks[1];
   const float* weights = k.typed_data();
   auto vertical = phases(down, height, above, tall), horizontal = phases(across, width, before, wide);
-  if (down == 1 && across == 1 && vertical[0].from <= 0 && horizontal[0].from <= 0) {
-    Form f{batch, rows, columns, outputs, height, width, inputs, tall, wide, 1, 1, -vertical[0].from, -horizontal[0].from};
+  Form f{batch, rows, columns, outputs, height, width, inputs, tall, wide, 1, 1, -vertical[0].from, -horizontal[0].from};
+  if (down == 1 && across == 1 && f.above >= 0 && f.before >= 0 && Windows::can_sweep(f, false)) {
     std::vector<float> turned(tall * wide * outputs * inputs);
     float* to = turned.data();
     for (int64_t tap = tall * wide - 1; tap >= 0; --tap)
       for (int64_t j = 0; j < outputs; ++j)
         for (int64_t c = 0; c < inputs; ++c) *to++ = weights[(tap * inputs + c) * outputs + j];
     Windows kernel(f, false, turned.data());
-    if (kernel.sweeps())
-      return share(pool, batch, [&](int64_t image) {
-        int64_t first = image * rows * columns * outputs;
-        const float* from = pooled.dy ? pooled.spread(image, rows, columns, outputs, outputs) : dy + first;
-        float* y = dx.typed_data() + image * height * width * inputs;
-        for (int64_t block = 0; block < kernel.blocks(); ++block)
-          for (int64_t i = 0; i < height; ++i) kernel.sweep(from, i, block, y + i * width * inputs, {});
-      });
+    return share(pool, batch, [&](int64_t image) {
+      int64_t first = image * rows * columns * outputs;
+      const float* from = pooled.dy ? pooled.spread(image, rows, columns, outputs, outputs) : dy + first;
+      float* y = dx.typed_data() + image * height * width * inputs;
+      for (int64_t block = 0; block < kernel.blocks(); ++block)
+        for (int64_t i = 0; i < height; ++i) kernel.sweep(from, i, block, y + i * width * inputs, {});
+    });
   }
   std::vector<Packed> kernels;
   for (int64_t r = 0; r < down; ++r)

@@ -17,6 +17,7 @@ __all__ = ["kept", "one_heap"]
 _MMAP_MAX, _MMAP_THRESHOLD, _TRIM_THRESHOLD, _ARENA_MAX = -4, -3, -1, -8
 _USUAL = {_MMAP_MAX: 65536, _MMAP_THRESHOLD: 32 << 20, _TRIM_THRESHOLD: 64 << 20}
 _LITTLE = 32 << 20  # bytes that are not worth waiting for the next block
+_FEW_CORES = 16  # with more of them threads might wait for each other in one heap; not measured
 
 SECONDS = 60.0  # for which memory waits for the next block
 
@@ -26,7 +27,7 @@ _waiting: threading.Timer | None = None
 
 @contextlib.contextmanager
 def kept() -> Iterator[None]:
-    """Inside this block, freed memory stays with the process; what it does not use it gives back a minute after the last block.
+    """Inside this block, freed memory stays with the process, and for a minute after the last block, unless it is little.
 
     Each call of a compiled program takes its temporary arrays anew. From 32 MB on, glibc asks the system for them and returns
     them each time, and every page is cleared and mapped again: a quarter of a ResNet-20's step. A minute, since one `fit` is
@@ -59,7 +60,7 @@ def kept() -> Iterator[None]:
 def _wait(library: Any) -> None:
     """Give back what is free when its time has come; at once, if that is little. Called with the lock."""
     global _waiting
-    if SECONDS <= 0 or library.mallinfo2().fordblks < _LITTLE:
+    if SECONDS <= 0 or _free(library) < _LITTLE:
         return _give_back(library)
 
     def end() -> None:
@@ -69,7 +70,19 @@ def _wait(library: Any) -> None:
 
     timer = _waiting = threading.Timer(SECONDS, end)
     timer.daemon = True
-    timer.start()
+    try:
+        timer.start()
+    except RuntimeError:  # the interpreter ends, or there may be no more threads
+        _give_back(library)
+
+
+def _free(library: Any) -> int:
+    """Bytes of the heap that nobody uses; taken for many where nobody tells, before glibc 2.33 of 2021."""
+    figures = getattr(library, "mallinfo2", None)
+    if figures is None:
+        return _LITTLE
+    figures.restype = _Figures
+    return figures().fordblks
 
 
 def _give_back(library: Any) -> None:
@@ -87,8 +100,21 @@ def one_heap() -> None:
     >>> one_heap()
     """
     library = _glibc()
-    if library is not None and "MALLOC_ARENA_MAX" not in os.environ and "arena_max" not in os.environ.get("GLIBC_TUNABLES", ""):
+    said = "MALLOC_ARENA_MAX" in os.environ or "arena_max" in os.environ.get("GLIBC_TUNABLES", "")
+    if library is not None and not said and (os.cpu_count() or 1) <= _FEW_CORES:
         library.mallopt(_ARENA_MAX, 1)
+
+
+def _alone() -> None:
+    """In a process that was forked off nobody trains yet, and no timer runs."""
+    global _lock, _users, _waiting
+    held, _lock, _users, _waiting = _users or _waiting is not None, threading.Lock(), 0, None
+    if held and (library := _glibc()) is not None:
+        _give_back(library)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_alone)
 
 
 class _Figures(ctypes.Structure):
@@ -111,7 +137,6 @@ def _glibc() -> Any:
         library = ctypes.CDLL(None)
         library.gnu_get_libc_version  # noqa: B018 - other C libraries lack it, and take these numbers otherwise
         library.mallopt.argtypes, library.malloc_trim.argtypes = [ctypes.c_int, ctypes.c_int], [ctypes.c_size_t]
-        library.mallinfo2.restype = _Figures  # from glibc 2.33 on, of 2021
     except (OSError, AttributeError):
         return None
     return library

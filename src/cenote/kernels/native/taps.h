@@ -155,6 +155,12 @@ class Windows {
           return k[((line * f.taps + tap) * f.inputs + input) * f.outputs + c];
         }) {}
 
+  static bool can_sweep(const Form& f, bool windows) {
+    int64_t columns = windows ? 2 * f.columns : f.columns, beyond = (columns - 1) * f.across + f.taps - f.before - f.width;
+    bool fits = f.before < f.taps && beyond < f.taps && f.spread == 1;
+    return fits && ((f.across == 1 && (f.taps == 3 || f.taps == 5)) || (f.across == 2 && f.taps == 3 && !windows));
+  }
+
   const Form& form() const { return form_; }
   const Apart& apart() const { return apart_; }
 
@@ -193,12 +199,6 @@ class Windows {
   }
 
  private:
-  static bool can_sweep(const Form& f, bool windows) {
-    int64_t columns = windows ? 2 * f.columns : f.columns, beyond = (columns - 1) * f.across + f.taps - f.before - f.width;
-    bool fits = f.before < f.taps && beyond < f.taps && f.spread == 1;
-    return fits && ((f.across == 1 && (f.taps == 3 || f.taps == 5)) || (f.across == 2 && f.taps == 3 && !windows));
-  }
-
   void (*const* tiles(int v) const)(const Swept&) {
     bool two = v == 2;
     if (windows_ && form_.taps == 3) return two ? kSwept<3, 1, 2, 2>.data() : kSwept<3, 1, 2, 1>.data();

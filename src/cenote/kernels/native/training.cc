@@ -199,16 +199,20 @@ ffi::Error Dense(ffi::ThreadPool pool, Array x, Array kernel, Array bias, ffi::R
   int64_t rows = x.dimensions()[0], features = x.dimensions()[1], units = kernel.dimensions()[1];
   if (kernel.dimensions()[0] != features) return ffi::Error::InvalidArgument("the kernel does not fit");
   int64_t blocks = (units + kColumns - 1) / kColumns, whole = units / kColumns;
-  // The last columns, if they are too few, with zeros where there is no unit.
+  std::vector<Piece> all = pieces(x.typed_data(), rows, features, false);
+  // The last columns, if they are too few, with zeros where there is no unit; of what is read alone.
   const float *w = kernel.typed_data() + whole * kColumns, *added = bias.element_count() ? bias.typed_data() : nullptr;
   int64_t left = units - whole * kColumns;
-  float *rest = scratch(0, (features + 1) * kColumns), *rest_bias = rest + features * kColumns;
-  for (int64_t j = 0; left && j <= features; ++j) {
-    const float* from = j < features ? w + j * units : added ? added + whole * kColumns : nullptr;
-    std::fill(rest + j * kColumns, rest + (j + 1) * kColumns, 0.0f);
-    if (from) std::memcpy(rest + j * kColumns, from, left * sizeof(float));
+  float *rest = left ? scratch(0, (features + 1) * kColumns) : nullptr, *rest_bias = rest + features * kColumns;
+  auto widen = [&](const float* from, float* to) {
+    std::fill(to, to + kColumns, 0.0f);
+    if (from) std::memcpy(to, from, left * sizeof(float));
+  };
+  if (left) {
+    widen(added ? added + whole * kColumns : nullptr, rest_bias);
+    for (const Piece& piece : all)
+      for (int64_t j = piece.begin; piece.live && j < piece.end; ++j) widen(w + j * units, rest + j * kColumns);
   }
-  std::vector<Piece> all = pieces(x.typed_data(), rows, features, false);
   int64_t groups = (rows + kTall - 1) / kTall, threads = rows * features * units < kAlone ? 1 : pool.num_threads();
   share_by_ends(pool, threads, blocks * groups, [&](int64_t part) {
     int64_t column = part / groups * kColumns, group = part % groups;
