@@ -54,9 +54,10 @@ def write_atomically(path: str | os.PathLike, *pieces: bytes | memoryview) -> Pa
         if not isinstance(error, OSError):
             raise
         kept = "the old file is untouched" if path.exists() else "no file was left"
+        size = sum(map(len, pieces))
         raise type(error)(
             error.errno,
-            f"could not write {path} ({sum(map(len, pieces)):,} bytes): {error.strerror}; {kept}; free some space or choose a folder that "
+            f"could not write {path} ({size:,} bytes): {error.strerror}; {kept}; free some space or choose a folder that "
             f"you may write to",
         ) from error
     return path

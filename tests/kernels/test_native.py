@@ -314,7 +314,8 @@ def steps_in_one():
         yield native.rows_backward(x, x, mean, inverse, w, centre=True)
         yield native.gelu(native.gelu(x, approximate=False)[1], approximate=True)
     none, drawn = jnp.zeros((0, 0), jnp.float32), jnp.asarray([3, 4], jnp.uint32)
-    for q, k, v in ((draw(2, 9, 3, 5), draw(2, 21, 3, 5), draw(2, 21, 3, 7)), (draw(1, 2, 1, 1),) * 3, (draw(1, 37, 2, 5),) * 3):
+    long, short = (draw(1, 37, 2, 5),) * 3, (draw(1, 2, 1, 1),) * 3
+    for q, k, v in ((draw(2, 9, 3, 5), draw(2, 21, 3, 5), draw(2, 21, 3, 7)), short, long):
         for shown, words in ((none, jnp.zeros(0, jnp.uint32)), (jnp.ones((len(k), k.shape[1])), drawn)):
             options = dict(scale=0.5, rate=0.3, causal=shown is none)
             y, weights = native.attention_forward(q, k, v, shown, words, **options)

@@ -103,7 +103,9 @@ def learned(optimizer, *, frozen=False, steps=3):
     model.layers[2].trainable = not frozen
     model.compile(optimizer, cn.losses.SparseCategoricalCrossentropy(from_logits=True))
     kept = []
-    keep = cn.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: kept.append((dict(model.arrays()[0]), model.get_weights())))
+    keep = cn.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: kept.append((dict(model.arrays()[0]), model.get_weights()))
+    )
     # The last batch is shorter.
     history = model.fit(x, np.arange(len(x)) % 5, batch_size=32, epochs=2, verbose=0, callbacks=[keep])
     assert all(np.array_equal(a, b) for a, b in zip(kept[0][0].values(), kept[0][1], strict=True))

@@ -54,9 +54,13 @@ def test_stateful_batches_go_on_like_keras_and_can_start_anew():
 
 def test_a_layer_that_goes_backwards_hands_on_the_mask_as_it_came():
     """As Keras's `RNN.compute_mask`: the order of the steps is not that of the mask."""
-    words, back, after = layers.Embedding(5, 4, mask_zero=True), layers.LSTM(4, return_sequences=True, go_backwards=True), layers.GRU(3)
+    words, back, after = (
+        layers.Embedding(5, 4, mask_zero=True),
+        layers.LSTM(4, return_sequences=True, go_backwards=True),
+        layers.GRU(3),
+    )
     x = np.array([[3, 1, 2, 0, 0]])
-    y = cn.Sequential([words, back, after])(x)
+    y = cn.Sequential([words, back, after]).build(x)(x)
     steps = np.asarray(back(words(x)))  # numbers alone
     np.testing.assert_allclose(y, after(steps, mask=x != 0), rtol=1e-5)
     assert not np.allclose(y, after(steps, mask=x[:, ::-1] != 0))

@@ -2,8 +2,8 @@
 
 The gradient of a kernel is ``x.T @ dy``. With ten classes that has ten columns, and most of each vector of the processor is
 empty. As ``(dy.T @ x).T`` it is two to four times as fast; XLA would turn that into the former again, but for barriers.
-With many features, a power of two, all numbers of a column of x fall onto a few lines of the caches, and the product runs at half
-the processor's speed; turned round first, in one sweep, it runs at two thirds.
+With many features, a power of two, all numbers of a column of x fall onto a few lines of the caches, and the product runs at
+half the processor's speed; turned round first, in one sweep, it runs at two thirds.
 """
 
 from __future__ import annotations
