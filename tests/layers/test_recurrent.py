@@ -61,7 +61,7 @@ def test_a_layer_that_goes_backwards_hands_on_the_mask_as_it_came():
     )
     x = np.array([[3, 1, 2, 0, 0]])
     y = cn.Sequential([words, back, after]).build(x)(x)
-    steps = np.asarray(back(words(x)))  # numbers alone
+    steps = np.asarray(back(words(x), mask=x != 0))
     np.testing.assert_allclose(y, after(steps, mask=x != 0), rtol=1e-5)
     assert not np.allclose(y, after(steps, mask=x[:, ::-1] != 0))
 
