@@ -11,6 +11,7 @@ from cenote.kernels import native
 from cenote.kernels.convolution import conv, conv_transpose
 from cenote.kernels.joined import can_join, conv_joined
 from cenote.kernels.pooling import average_pool, max_pool
+from cenote.serving import program as programs
 from cenote.serving.program import Program
 
 
@@ -117,13 +118,25 @@ def pictures():
         yield lambda x, asked=asked: jax.tree.leaves(list(asked(x))), draw(batch, height, width, inputs)
 
 
-FAMILIES = [pictures, products, elementwise, sequences, moves]
+def neighbours():
+    """Slices that are joined as a pooling layer's are, but cut along other axes, too."""
+    x = draw(3, 10, 5)
+    yield lambda x: jax.numpy.maximum(x[:, :-1, :2], x[:, 1:, :2]), x
+    yield lambda x: x[:, :-1, 2:3] + x[:, 1:, 2:3], x
+    yield lambda x: jax.numpy.maximum(*(jax.numpy.pad(x, ((0, 0), (1, 1), (0, 0)))[:, i : i + 9, 1:4] for i in range(2))), x
+
+
+FAMILIES = [pictures, neighbours, products, elementwise, sequences, moves]
 
 
 def run():
-    """Every program, with all threads and with those of a part; numbers are held elsewhere."""
+    """Every program as it is and cut into parts of few rows, the last of which shares rows with the one before it."""
+    usual = programs.CACHE, programs.ALONE
     for family in FAMILIES:
         for function, *inputs in family():
-            program = Program(function, [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in inputs])
-            first = program(*inputs)
-            assert all(np.array_equal(a, b, equal_nan=True) for a, b in zip(first, program(*inputs), strict=True))
+            found = []
+            for programs.CACHE, programs.ALONE in (usual, (1 << 9, 1)):
+                program = Program(function, [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in inputs])
+                found.append(program(*inputs))
+            for whole, cut in zip(*found, strict=True):
+                np.testing.assert_allclose(cut, whole, rtol=1e-4, atol=1e-4)

@@ -215,5 +215,7 @@ def test_sums_of_neighbours_are_pooling_and_other_slices_are_not():
         lambda x: x[:, :-1] - x[:, 1:],
         lambda x: jnp.maximum(x[:, :-1] + x[:, 1:], x[:, 1:]),
         lambda x: jnp.maximum(jnp.maximum(x[:, :-2], x[:, 1:-1]) + x[:, 2:], 0),
+        lambda x: jnp.maximum(x[:, :-1, :2], x[:, 1:, :2]),  # cut along another axis, too
+        lambda x: x[:, :-1, 2:3] + x[:, 1:, 2:3],
     ):
         np.testing.assert_allclose(program(function, x)(x)[0], function(x), rtol=1e-6)

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 
 import jax
@@ -172,6 +174,56 @@ def test_it_answers_in_a_process_that_was_forked_off():
         signal.alarm(20)  # rather than hang for ever
         os._exit(0 if all(np.array_equal(program(x)[0], want) for _ in range(20)) else 1)
     assert os.waitpid(child, 0)[1] == 0 and np.array_equal(program(x)[0], want)
+
+
+@needs_native
+def test_what_is_made_for_one_number_of_rows_is_not_cut():
+    x = draw(300, 70)
+    program = Program(lambda x: jax.nn.relu(x.reshape(300, 70) @ WIDE), [spec(300, 70)])
+    np.testing.assert_allclose(program(x)[0], np.maximum(x @ WIDE, 0), rtol=1e-4, atol=1e-5)
+    assert program.rows == 1
+
+
+@needs_native
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        (lambda x: x.reshape(4, 6, 2).sum(0), "rows"),
+        (lambda x: jax.vmap(lambda row: row.reshape(3, 4).reshape(-1, order="F"))(x), "turned"),
+        (lambda x: x + jax.random.normal(jax.random.key(0), (2, 12)).sum(0) + jnp.sort(x), "sort"),
+        (lambda x: (jax.debug.print("{}", x[0, 0]), x * 2)[1], "side effects"),
+        (lambda x: jnp.dot(x, draw(12, 3), preferred_element_type=jnp.bfloat16), "product"),
+        (lambda x: x[:, :0] @ np.zeros((0, 5), np.float32), "nothing"),
+    ],
+    ids=["over rows", "Fortran order", "random keys", "effects", "another dtype", "no features"],
+)
+def test_what_no_step_does_is_said(function, said):
+    with pytest.raises(Unsupported, match=said):
+        Program(function, [spec(4, 12)])
+
+
+@needs_native
+def test_random_keys_among_the_constants():
+    x = draw(4, 12)
+    program = Program(lambda x: x + jax.random.normal(jax.random.key(0), (12,)), [spec(4, 12)])
+    np.testing.assert_allclose(program(x)[0], x + np.asarray(jax.random.normal(jax.random.key(0), (12,))), rtol=1e-6)
+
+
+@needs_native
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="processes here are not bound to cores")
+def test_threads_keep_to_the_cores_that_they_are_given():
+    """In a process of its own: one core, one thread, and the same numbers."""
+    code = (
+        "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
+        "import sys, jax, numpy as np\n"
+        "from cenote.serving.program import Program\n"
+        "x, w = (np.random.default_rng(0).normal(size=s).astype('float32') for s in ((512, 70), (70, 150)))\n"
+        "program = Program(lambda x: x @ w, [jax.ShapeDtypeStruct(x.shape, x.dtype)])\n"
+        "before = len(os.listdir('/proc/self/task')); y = program(x)[0]\n"
+        "print(len(os.listdir('/proc/self/task')) - before, np.abs(y - x @ w).max() < 1e-3)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.stdout.split() == ["0", "True"], done.stderr
 
 
 @needs_native

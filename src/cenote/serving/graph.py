@@ -12,6 +12,7 @@ from jax.extend.core import Literal
 
 __all__ = ["Graph", "Node", "Value", "alike", "graph"]
 
+SIZES = ("new_sizes", "shape", "limit_indices", "slice_sizes", "sizes")  # options that begin with a number of rows
 LARGEST = 1 << 28  # bytes of a constant that may come into being while constants are reckoned
 
 
@@ -52,14 +53,21 @@ def graph(function: Callable, *specs: Any) -> Graph:
     closed = jax.make_jaxpr(function)(*specs)
     found = Graph([], [Value(v.aval.shape, v.aval.dtype) for v in closed.jaxpr.invars])
     with jax.ensure_compile_time_eval():
-        found.outputs = _opened(closed.jaxpr, [np.asarray(c) for c in closed.consts], found.inputs, found.nodes)
+        found.outputs = _opened(closed.jaxpr, [_known(c) for c in closed.consts], found.inputs, found.nodes)
     _simplify(found)
     needed = {id(v) for v in found.outputs}
     for node in reversed(found.nodes):
         if any(id(v) in needed for v in node.outputs):
             needed.update(id(v) for v in node.inputs)
     found.nodes = [node for node in found.nodes if any(id(v) in needed for v in node.outputs)]
+    if closed.effects:
+        found.nodes.append(Node("side effects", {}, (), ()))  # which no rule does
     return found
+
+
+def _known(array: Any) -> Any:
+    """A constant. Random keys are no numbers, and only other constants are made of them."""
+    return array if jax.dtypes.issubdtype(array.dtype, jax.dtypes.extended) else np.asarray(array)
 
 
 def _simplify(found: Graph) -> None:
@@ -70,7 +78,9 @@ def _simplify(found: Graph) -> None:
     for node in nodes:
         inputs = tuple(instead.get(id(v), v) for v in node.inputs)
         name, options = node.name, node.options
-        if _reshapes(node):
+        if node.name == "reshape" and node.options.get("dimensions") is not None:
+            name = "reshape of turned axes"  # which no rule knows
+        elif _reshapes(node):
             name, options = "reshape", {}
         elif name == "transpose":
             options = {"permutation": tuple(options["permutation"])}
@@ -119,16 +129,17 @@ def _opened(jaxpr: Any, constants: list, inputs: list, nodes: list[Node]) -> lis
         given = [read(atom) for atom in eqn.invars]
         inner = next(_programs(eqn.params), None)
         if inner is not None and eqn.primitive.name in _CALLS:
-            made = _opened(getattr(inner, "jaxpr", inner), [np.asarray(c) for c in getattr(inner, "consts", ())], given, nodes)
-        elif all(isinstance(v, np.ndarray) for v in given) and _bytes(eqn.outvars) <= LARGEST:
+            made = _opened(getattr(inner, "jaxpr", inner), [_known(c) for c in getattr(inner, "consts", ())], given, nodes)
+        elif not eqn.effects and not any(isinstance(v, Value) for v in given) and _bytes(eqn.outvars) <= LARGEST:
             made = eqn.primitive.bind(*given, **eqn.params)
-            made = [np.asarray(v) for v in (made if eqn.primitive.multiple_results else [made])]
+            made = [_known(v) for v in (made if eqn.primitive.multiple_results else [made])]
         else:
             made = [Value(v.aval.shape, v.aval.dtype) for v in eqn.outvars]
             options = dict(eqn.params)
-            name = options["target_name"] if eqn.primitive.name == "ffi_call" else eqn.primitive.name
-            if eqn.primitive.name == "ffi_call":
-                options = dict(options["attributes"])
+            name = eqn.primitive.name
+            if name == "ffi_call":
+                name, options = options["target_name"], dict(options["attributes"])
+                name = name if name.startswith("cenote_") else f"foreign {name}"
             nodes.append(Node(name, options, tuple(given), tuple(made)))
         known.update(zip(eqn.outvars, made, strict=True))
     return [read(atom) for atom in jaxpr.outvars]
@@ -179,10 +190,10 @@ def alike(a: Graph, b: Graph) -> bool:
             return isinstance(u, np.ndarray) and isinstance(v, np.ndarray) and _same_rows(u, v)
         return places[0][id(u)] == places[1][id(v)]
 
-    def same_option(u: Any, v: Any) -> bool:
+    def same_option(name: str, u: Any, v: Any) -> bool:
         if isinstance(u, (tuple, list)) and isinstance(v, (tuple, list)):
-            first = len(u) == len(v) > 0 and isinstance(u[0], int) and isinstance(v[0], int) and scaled(u[0], v[0])
-            return len(u) == len(v) and all(map(same_option, u[first:], v[first:]))
+            sizes = int(name in SIZES and len(u) == len(v) > 0 and bool(scaled(u[0], v[0])))
+            return len(u) == len(v) and all(same_option("", a, b) for a, b in zip(u[sizes:], v[sizes:], strict=True))
         return type(u) is type(v) and (callable(u) or bool(u == v))
 
     return (
@@ -190,7 +201,7 @@ def alike(a: Graph, b: Graph) -> bool:
         and all(
             m.name == n.name
             and m.options.keys() == n.options.keys()
-            and all(same_option(m.options[key], n.options[key]) for key in m.options)
+            and all(same_option(key, m.options[key], n.options[key]) for key in m.options)
             and len(m.inputs) == len(n.inputs)
             and all(map(same, m.inputs, n.inputs))
             for m, n in zip(a.nodes, b.nodes, strict=True)

@@ -27,8 +27,8 @@ class Compiled:
     it: make another one. It may be called from several threads. NaN in the input comes out as NaN, unlike in `predict`, which
     looks for it.
 
-    On the CPU it is a program of Cenote's own C++ (made in milliseconds, without XLA), where there is a compiler and a step for
-    each of the model's operations; otherwise XLA compiles it. ``engine`` says which, and why.
+    On the CPU it is a program of Cenote's own C++, where there is a compiler and a step for each of the model's operations, and
+    holds the weights a second time, in the form that the steps read; otherwise XLA compiles it. ``engine`` says which, and why.
     ``inputs`` and ``outputs`` are the shapes and dtypes that go in and come out.
     Raises: ValueError for another shape or number of inputs than it was compiled for, TypeError for another dtype; float64 and
     int64 are narrowed to 32 bits as everywhere in Cenote.

@@ -31,9 +31,9 @@ class Program:
 
     def __init__(self, function: Callable, specs: Sequence[Any]) -> None:
         whole = graph(function, *specs)
-        plan, rows, each = _cut(whole, function, specs)
         if not all(math.prod(v.shape) for v in (*whole.inputs, *whole.outputs)):
             raise Unsupported("arrays without numbers")
+        plan, rows, each = _cut(whole, function, specs)
         self._library = _library()
         self._run = self._library.cenote_program_run
         self._plan = plan  # the constants that steps read where they lie
@@ -47,7 +47,7 @@ class Program:
         given = [x if type(x) is np.ndarray and x.flags.c_contiguous else np.ascontiguousarray(x) for x in inputs]
         made = [np.empty(shape, dtype) for shape, dtype in self._outputs]
         if self._run(self._program, self._addresses(*map(_address, given), *map(_address, made))):
-            raise MemoryError("there is no memory for the arrays between the layers")
+            raise MemoryError("the program could not run: there is no memory for the arrays between the layers")
         return made
 
     def __del__(self) -> None:
@@ -84,7 +84,8 @@ def _cut(whole: Graph, function: Callable, specs: Sequence[Any]) -> tuple[Plan, 
     sizes = {v.shape[:1] for v in (*whole.inputs, *whole.outputs)}
     rows = whole.inputs[0].shape[0] if len(sizes) == 1 and () not in sizes else 1
     work = sum(step.work for step in plan.steps)
-    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = min(cores, 1 + work // ALONE)
     if rows == 1 or (work < ALONE and plan.bytes < CACHE):
         return plan, 1, 1
     between = plan.bytes + sum(math.prod(v.shape) * v.dtype.itemsize for v in whole.inputs)
@@ -97,7 +98,10 @@ def _cut(whole: Graph, function: Callable, specs: Sequence[Any]) -> tuple[Plan, 
     each = -(-rows // min(parts, rows))
     if each == rows:
         return plan, 1, 1
-    part = graph(function, *(jax.ShapeDtypeStruct((each, *s.shape[1:]), s.dtype) for s in specs))
+    try:
+        part = graph(function, *(jax.ShapeDtypeStruct((each, *s.shape[1:]), s.dtype) for s in specs))
+    except Exception:  # the function is made for that many rows: whatever it raises for others
+        return plan, 1, 1
     return (Plan(part), rows, each) if alike(whole, part) else (plan, 1, 1)
 
 
@@ -113,7 +117,9 @@ def _integers(numbers: Sequence[int]) -> Any:
 
 def _library() -> Any:
     library: Any = native.loaded("program")
-    library.cenote_program_make.restype = ctypes.c_void_p
+    number, address = ctypes.c_int64, ctypes.c_void_p
+    library.cenote_program_make.argtypes = [number, *[address] * 4, number, *[address] * 2]
+    library.cenote_program_make.restype = address
     library.cenote_program_run.argtypes = [ctypes.c_void_p, ctypes.c_void_p]
     library.cenote_program_free.argtypes = [ctypes.c_void_p]
     return library

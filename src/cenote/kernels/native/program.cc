@@ -3,9 +3,11 @@
 // threads take such parts in turn: no thread waits for another between two steps, and memory is read and written at the ends only.
 
 #include <pthread.h>
+#include <sched.h>
 
 #include <condition_variable>
 #include <mutex>
+#include <system_error>
 
 #include "steps.h"
 
@@ -20,7 +22,7 @@ inline void pause() {
 #endif
 }
 
-constexpr int kPatience = 4000;  // pauses that a thread waits awake for more work: some tens of microseconds
+constexpr int kPatience = 4000;  // pauses that a thread waits awake for more work: 50 to 200 microseconds
 
 class Alone final : public Team {
  public:
@@ -30,12 +32,15 @@ class Alone final : public Team {
   }
 };
 
-// Threads that wait for work. One ticket says which work is on, of how many parts, and which part is next: who draws a part that
-// exists holds the work up until it is done, who draws another one touches nothing more.
+// Threads that wait for work. One ticket says of how many parts the work is, and which part is next: who draws a part that exists
+// holds the work up until it is done, who draws another one touches nothing more.
 class Crew final : public Team {
  public:
-  explicit Crew(int64_t threads) : threads_(threads) {
-    for (int64_t i = 1; i < threads; ++i) std::thread([this] { serve(); }).detach();
+  explicit Crew(int64_t threads) {
+    try {
+      for (; threads_ < threads; ++threads_) std::thread([this] { serve(); }).detach();
+    } catch (const std::system_error&) {  // as many as the system lets us have
+    }
   }
 
   int64_t num_threads() const override { return threads_; }
@@ -45,11 +50,10 @@ class Crew final : public Team {
     for (int64_t first = 0; first < n; first += kParts) {
       int64_t count = std::min(n - first, kParts);
       work_ = work, of_ = of, first_ = first, done_ = 0, failed_ = false;
-      turn_ = (turn_ + 1) & 0xFFFFFF;
-      ticket_.store(uint64_t(turn_) << 40 | uint64_t(count) << 20, std::memory_order_seq_cst);
+      ticket_.store(uint64_t(count) << 20, std::memory_order_seq_cst);
       if (sleeping_.load(std::memory_order_seq_cst)) {
         std::lock_guard<std::mutex> lock(mutex_);
-        woken_.notify_all();
+        for (int64_t i = 1; i < std::min(count, threads_); ++i) woken_.notify_one();
       }
       take();
       for (int i = 0; done_.load(std::memory_order_acquire) < count; ++i) i < kPatience ? pause() : std::this_thread::yield();
@@ -88,8 +92,7 @@ class Crew final : public Team {
     }
   }
 
-  const int64_t threads_;
-  uint64_t turn_ = 0;
+  int64_t threads_ = 1;
   void (*work_)(const void*, int64_t) = nullptr;
   const void* of_ = nullptr;
   int64_t first_ = 0;
@@ -104,13 +107,21 @@ class Crew final : public Team {
 std::atomic<Crew*> crew{nullptr};
 std::atomic_flag at_work = ATOMIC_FLAG_INIT;
 
+int64_t cores() {
+#if defined(__linux__)
+  cpu_set_t set;  // taskset and containers may leave us some of them
+  if (sched_getaffinity(0, sizeof set, &set) == 0) return CPU_COUNT(&set);
+#endif
+  return std::max<int64_t>(1, std::thread::hardware_concurrency());
+}
+
 Crew& threads() {
   static const int once = pthread_atfork(nullptr, nullptr, [] {
     crew = nullptr;  // its threads stayed behind, and so does it
     at_work.clear();
   });
   (void)once;
-  if (!crew) crew = new Crew(std::max<int64_t>(1, std::thread::hardware_concurrency()));
+  if (!crew) crew = new Crew(cores());
   return *crew;
 }
 
@@ -141,6 +152,7 @@ class Program {
   struct Memory {
     std::unique_ptr<char[]> room;
     std::vector<Argument> arrays;  // of all slots
+    std::vector<char*> begins;     // of all inputs and outputs
     std::vector<char> aside;       // outputs of a part that shares rows with the one before it
   };
 
@@ -166,16 +178,17 @@ class Program {
   void part(Team& team, int64_t index, void* const* outside) {
     std::unique_ptr<Memory> memory = taken();
     int64_t row = std::min(index * each, rows - each), known = index * each - row;
-    std::vector<char*> begins(widths.size());
+    std::vector<char*>& begins = memory->begins;
+    begins.resize(widths.size());
     int64_t room = 0;
     for (size_t k = 0; k < widths.size(); ++k) {
       begins[k] = static_cast<char*>(outside[k]) + row * widths[k];
-      if (known && int64_t(k) >= inputs) room += each * widths[k];
+      if (known && int64_t(k) >= inputs) room += round_up(each * widths[k], kAligned);
     }
     if (room) {
       memory->aside.resize(room);
       char* to = memory->aside.data();
-      for (size_t k = inputs; k < widths.size(); ++k) begins[k] = to, to += each * widths[k];
+      for (size_t k = inputs; k < widths.size(); ++k) begins[k] = to, to += round_up(each * widths[k], kAligned);
     }
     for (size_t i = 0; i < slots.size(); ++i)
       if (slots[i].kind == kOutside) memory->arrays[i].any = begins[slots[i].value];

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..graph import Node, Value
-from ..plan import Plan, Room, Unsupported, rule
+from ..plan import Plan, Room, Unsupported
 
-__all__ = ["Finish", "finish"]
+__all__ = ["Finish", "finish", "with_kernel"]
 
 
 @dataclass
@@ -62,18 +62,22 @@ def finish(plan: Plan, result: Value, units: int, bias: np.ndarray | None = None
     return found
 
 
-@rule("dot_general")
-def _dot(plan: Plan, node: Node) -> None:
+def with_kernel(plan: Plan, node: Node) -> None:
     """(row, feature) or (row, ..., feature) by a kernel (feature, unit) or (feature, ...)."""
     x, kernel = node.inputs
     (mine, its), (batch, _) = node.options["dimension_numbers"]
-    if not isinstance(x, Value) or isinstance(kernel, Value) or batch or x.dtype != np.float32 or kernel.dtype != np.float32:
+    dtypes = {x.dtype, kernel.dtype, node.outputs[0].dtype}
+    if not isinstance(x, Value) or isinstance(kernel, Value) or batch or dtypes != {np.dtype(np.float32)}:
         raise Unsupported("no step does this kind of product")
     if mine != tuple(range(len(x.shape) - len(mine), len(x.shape))) or len(mine) == len(x.shape):
         raise Unsupported("no step does a product over other axes than the last")
     others = [i for i in range(kernel.ndim) if i not in its]
-    matrix = kernel.transpose(*its, *others).reshape(math.prod(kernel.shape[i] for i in its), -1)
+    matrix = kernel.transpose(*its, *others).reshape(
+        math.prod(kernel.shape[i] for i in its), math.prod(kernel.shape[i] for i in others)
+    )
     features, units = matrix.shape
+    if not matrix.size:
+        raise Unsupported("no step does products of nothing")
     rows = math.prod(x.shape) // features
     done = finish(plan, node.outputs[0], units)
     numbers = [rows, features, units, *done.options]

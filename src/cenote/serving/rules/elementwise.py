@@ -11,7 +11,7 @@ import numpy as np
 
 from ..graph import Node, Value
 from ..plan import RULES, Plan, Unsupported, rule
-from .dense import _dot as with_kernel
+from .dense import with_kernel
 from .moving import broadcast
 
 __all__: list[str] = []
@@ -459,7 +459,8 @@ def _reduce_truth(plan: Plan, node: Node) -> None:
 def _reduce(plan: Plan, node: Node) -> None:
     """A sum or an extreme over axes but the first; axes that do not lie side by side one after another."""
     value = node.inputs[0]
-    if not isinstance(value, Value) or value.dtype not in (np.float32, np.int32):
+    of = {value.dtype, node.outputs[0].dtype}
+    if not isinstance(value, Value) or of not in ({np.dtype(np.float32)}, {np.dtype(np.int32)}):
         raise Unsupported(f"no step does {node.name} of {value.dtype}")
     if node.name == "reduce_max" and _softmax(plan, node):
         return
@@ -530,7 +531,7 @@ def _product(plan: Plan, node: Node) -> None:
     """Products of two arrays row by row, and with a kernel along other axes than the last."""
     x, y = node.inputs
     (mine, its), (batch, its_batch) = node.options["dimension_numbers"]
-    if not isinstance(x, Value) or x.dtype != np.float32:
+    if not isinstance(x, Value) or {x.dtype, node.outputs[0].dtype} != {np.dtype(np.float32)}:
         raise Unsupported("no step does this kind of product")
     if isinstance(y, Value) and not batch:
         # Of a single row, JAX drops the axis. Whatever else would mix rows: then sizes other than the first depend on their

@@ -118,8 +118,8 @@ def _emit(
     y = node.outputs[0]
     if not isinstance(x, Value) or not isinstance(kernel, np.ndarray) or isinstance(bias, Value):
         raise Unsupported("no step convolves with a kernel that is reckoned")
-    if x.dtype != np.float32 or kernel.dtype != np.float32:
-        raise Unsupported(f"no step convolves {x.dtype} pictures with {kernel.dtype} kernels")
+    if {x.dtype, kernel.dtype, y.dtype} != {np.dtype(np.float32)}:
+        raise Unsupported(f"no step convolves {x.dtype} pictures with {kernel.dtype} kernels to {y.dtype}")
     bias = None if bias is None or not bias.size else bias
     if windows:  # after them come no sums: it would be another order
         done = Finish(y, bias, None, rectify)
@@ -181,6 +181,8 @@ def _pool(plan: Plan, node: Node) -> bool:
     axes = [i for i, sizes in enumerate(zip(chain.window, chain.strides, pads, strict=True)) if sizes != (1, 1, (0, 0, 0))]
     if not chain.fits or not axes or axes[0] == 0 or len(axes) > 2 or axes[-1] - axes[0] > 1:
         return False
+    if any(n != chain.result.shape[i] for i, n in enumerate(x.shape) if i not in axes):
+        return False  # cut along an axis that it is not pooled along
     if node.name == "pad":
         none = 0 if chain.join == "add" else -np.inf
         if node.inputs[1].item() != none or {id(n) for n in slices} != {id(n) for n in chain.slices}:
