@@ -17,7 +17,7 @@ LEVELS = [
     {"core", "files", "progress", "figures"},
     {"kernels", "initializers", "activations", "regularizers", "constraints", "schedules", "datasets"},
     {"layers", "losses", "metrics", "optimizers", "data"},
-    {"train", "callbacks"},
+    {"train", "serving", "callbacks"},
     {"model", "networks", "built"},
     {"saving", "summary", "interop", "report", "keras", "explain", "tasks"},
     {"cli"},

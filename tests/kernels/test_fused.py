@@ -11,10 +11,10 @@ import pytest
 
 import cenote as cn
 from cenote import layers
+from cenote.core import memory
 from cenote.kernels import activation, native, normalization
 from cenote.kernels.answers import answering
 from cenote.kernels.attention import Allowed, attend
-from cenote.kernels.native import memory
 
 needs_native = pytest.mark.skipif(native.library() is None, reason=f"no native kernels: {native.status()}")
 RNG = np.random.default_rng(0)

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import jax
 
+from .memory import one_heap
+
 MAX_CACHE_BYTES = 1 << 30
 
 
@@ -24,8 +26,6 @@ def configure() -> None:
     with contextlib.suppress(Exception):
         if "JAX_CPU_ENABLE_ASYNC_DISPATCH" not in os.environ:
             jax.config.update("jax_cpu_enable_async_dispatch", False)
-    from ..kernels.native.memory import one_heap
-
     one_heap()
     wish = os.environ.get("CENOTE_COMPILATION_CACHE", "")
     if wish == "0" or jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]

@@ -13,8 +13,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from ..core import memory
 from ..data.feed import Resident, Stream
-from ..kernels.native import memory
 from .callbacks import CallbackList, TerminateOnNaN
 from .checkpoint import Checkpoints
 from .epoch import epoch_order, epoch_orders, gathered, on_device, padded_order, room, room_of_steps, with_room
