@@ -85,7 +85,8 @@ class Crew final : public Team {
       if (!left(ticket_.load(std::memory_order_acquire))) {
         std::unique_lock<std::mutex> lock(mutex_);
         sleeping_.fetch_add(1, std::memory_order_seq_cst);
-        woken_.wait(lock, [this] { return left(ticket_.load(std::memory_order_seq_cst)); });
+        // Whoever is woken too late waits awake for what comes next; else it would be late each time.
+        if (!left(ticket_.load(std::memory_order_seq_cst))) woken_.wait(lock);
         sleeping_.fetch_sub(1, std::memory_order_seq_cst);
       }
       take();
