@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "crossed.h"
 #include "functions.h"
-#include "product.h"
 #include "steps.h"
 
 namespace cenote {
@@ -244,41 +244,6 @@ ffi::Error AttentionForward(ffi::ThreadPool pool, Array query, Array key, Array 
   return ffi::Error::Success();
 }
 
-// to[j] = sum over rows of x[row][j] y[row], where rows of y are V whole vectors side by side.
-template <int J, int V>
-void crossed(const float* x, int64_t step, const float* y, int64_t rows, float* to, int64_t apart, int64_t channels) {
-  Vector sum[J][V];
-#pragma GCC unroll 16
-  for (int j = 0; j < J; ++j)
-#pragma GCC unroll 2
-    for (int v = 0; v < V; ++v) sum[j][v] = Vector{};
-  for (int64_t i = 0; i < rows; ++i, x += step, y += V * kLanes) {
-    Vector d[V];
-#pragma GCC unroll 2
-    for (int v = 0; v < V; ++v) d[v] = loaded(y + v * kLanes);
-#pragma GCC unroll 16
-    for (int j = 0; j < J; ++j) {
-      Vector seen = fill(x[j]);
-#pragma GCC unroll 2
-      for (int v = 0; v < V; ++v) sum[j][v] += seen * d[v];
-    }
-  }
-#pragma GCC unroll 16
-  for (int j = 0; j < J; ++j)
-#pragma GCC unroll 2
-    for (int v = 0; v < V; ++v)
-      if (channels > v * kLanes) store(to + j * apart + v * kLanes, sum[j][v], std::min<int64_t>(kLanes, channels - v * kLanes));
-}
-
-template <int V, int... J>
-constexpr auto all_crossed(std::integer_sequence<int, J...>) {
-  return std::array<void (*)(const float*, int64_t, const float*, int64_t, float*, int64_t, int64_t), sizeof...(J)>{
-      &crossed<J + 1, V>...};
-}
-
-constexpr auto kCrossedWide = all_crossed<2>(std::make_integer_sequence<int, kWide>());
-constexpr auto kCrossedNarrow = all_crossed<1>(std::make_integer_sequence<int, kWide>());
-
 // For each key the sum of a packed matrix's rows, one for each query, by its column of x; of causal ones those from its own on.
 void by_key(const float* x, int64_t step, const float* packed, int64_t queries, int64_t keys, int64_t columns, bool causal, float* to,
             int64_t apart) {
@@ -287,8 +252,9 @@ void by_key(const float* x, int64_t step, const float* packed, int64_t queries, 
     for (int64_t first = 0, count; first < keys; first += count) {
       count = std::min<int64_t>(kWide, keys - first);
       int64_t from = causal ? std::min(first, queries) : 0;
-      (wide > kLanes ? kCrossedWide : kCrossedNarrow)[count - 1](x + from * step + first, step, packed + from * wide, queries - from,
-                                                                 to + first * apart + c, apart, std::min(wide, columns - c));
+      (wide > kLanes ? kCrossedWide : kCrossedNarrow)[count - 1](
+          x + from * step + first, step, packed + from * wide, wide, queries - from, to + first * apart + c, apart,
+          std::min(wide, columns - c));
     }
   }
 }

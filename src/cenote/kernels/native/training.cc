@@ -5,6 +5,7 @@
 #include <array>
 #include <utility>
 
+#include "crossed.h"
 #include "functions.h"
 
 #if defined(__x86_64__) || defined(__i386__)
@@ -21,7 +22,6 @@ using Array = ffi::Buffer<ffi::F32>;
 
 constexpr int64_t kAlone = 1'000'000;  // multiplications below which another thread would come too late
 constexpr int64_t kPart = 8192;        // numbers of a part of Adam's work
-constexpr int kTall = kRegisters == 32 ? 14 : 6;
 constexpr int64_t kColumns = 2 * kLanes;
 
 inline Vector root(Vector x) {
@@ -106,7 +106,7 @@ ffi::Error Adam(ffi::ThreadPool pool, float beta_1, float beta_2, float epsilon,
   return ffi::Error::Success();
 }
 
-// Neighbouring features, [begin, end), at most `kTall` of them; whether one of them is not zero in some row.
+// Neighbouring features, [begin, end), at most `kWide` of them; whether one of them is not zero in some row.
 struct Piece {
   int64_t begin, end;
   bool live;
@@ -124,7 +124,7 @@ std::vector<Piece> pieces(const float* x, int64_t rows, int64_t features, bool a
   std::vector<Piece> found;
   for (int64_t begin = 0, end; begin < features; begin = end) {
     for (end = begin + 1; end < features && !seen[end] == !seen[begin];) ++end;
-    int64_t count = (end - begin + kTall - 1) / kTall;
+    int64_t count = (end - begin + kWide - 1) / kWide;
     for (int64_t i = 0; i < count; ++i)
       found.push_back({begin + i * (end - begin) / count, begin + (i + 1) * (end - begin) / count, seen[begin] != 0});
   }
@@ -155,44 +155,12 @@ void inner(const float* x, int64_t features, const float* w, int64_t units, cons
   for (int p = 0; p < P; ++p) store(y + p * step, sum[p][0] + first), store(y + p * step + kLanes, sum[p][1] + second);
 }
 
-// The sums over the rows j of x[j, p] * dy[j, k], for P features by V vectors of units.
-template <int P, int V>
-void outer(const float* x, int64_t features, const float* dy, int64_t rows, float* to, int64_t step) {
-  Vector sum[P][V];
-#pragma GCC unroll 16
-  for (int p = 0; p < P; ++p)
-#pragma GCC unroll 2
-    for (int v = 0; v < V; ++v) sum[p][v] = Vector{};
-  for (int64_t j = 0; j < rows; ++j, x += features, dy += kColumns) {
-    Vector d[V];
-#pragma GCC unroll 2
-    for (int v = 0; v < V; ++v) d[v] = load(dy + v * kLanes);
-#pragma GCC unroll 16
-    for (int p = 0; p < P; ++p) {
-      Vector number = fill(x[p]);
-#pragma GCC unroll 2
-      for (int v = 0; v < V; ++v) sum[p][v] += number * d[v];
-    }
-  }
-#pragma GCC unroll 16
-  for (int p = 0; p < P; ++p)
-#pragma GCC unroll 2
-    for (int v = 0; v < V; ++v) store(to + p * step + v * kLanes, sum[p][v]);
-}
-
 template <int... P>
 constexpr auto inners(std::integer_sequence<int, P...>) {
   return std::array<decltype(&inner<1>), sizeof...(P)>{&inner<P + 1>...};
 }
 
-template <int V, int... P>
-constexpr auto outers(std::integer_sequence<int, P...>) {
-  return std::array<decltype(&outer<1, V>), sizeof...(P)>{&outer<P + 1, V>...};
-}
-
-constexpr auto kInner = inners(std::make_integer_sequence<int, kTall>());
-constexpr auto kOuter = outers<2>(std::make_integer_sequence<int, kTall>());
-constexpr auto kNarrow = outers<1>(std::make_integer_sequence<int, kTall>());
+constexpr auto kInner = inners(std::make_integer_sequence<int, kWide>());
 
 // Each number of either product is summed in one order, whatever the threads.
 ffi::Error Dense(ffi::ThreadPool pool, Array x, Array kernel, Array bias, ffi::ResultBuffer<ffi::F32> y) {
@@ -213,7 +181,7 @@ ffi::Error Dense(ffi::ThreadPool pool, Array x, Array kernel, Array bias, ffi::R
     for (const Piece& piece : all)
       for (int64_t j = piece.begin; piece.live && j < piece.end; ++j) widen(w + j * units, rest + j * kColumns);
   }
-  int64_t groups = (rows + kTall - 1) / kTall, threads = rows * features * units < kAlone ? 1 : pool.num_threads();
+  int64_t groups = (rows + kWide - 1) / kWide, threads = rows * features * units < kAlone ? 1 : pool.num_threads();
   share_by_ends(pool, threads, blocks * groups, [&](int64_t part) {
     int64_t column = part / groups * kColumns, group = part % groups;
     int64_t first = group * rows / groups, height = (group + 1) * rows / groups - first;
@@ -224,7 +192,7 @@ ffi::Error Dense(ffi::ThreadPool pool, Array x, Array kernel, Array bias, ffi::R
       kInner[height - 1](from, features, kernel.typed_data() + column, units, all, here, to, units);
       return;
     }
-    float sums[kTall * kColumns];
+    float sums[kWide * kColumns];
     kInner[height - 1](from, features, rest, kColumns, all, rest_bias, sums, kColumns);
     for (int64_t p = 0; p < height; ++p) std::memcpy(to + p * units, sums + p * kColumns, left * sizeof(float));
   });
@@ -261,18 +229,14 @@ ffi::Error DenseGradient(ffi::ThreadPool pool, Array x, Array dy, ffi::ResultBuf
   int64_t cuts = threads == 1 ? 1 : std::min(count, std::max<int64_t>(1, 4 * threads / blocks));
   share_by_ends(pool, threads, blocks * cuts, [&](int64_t part) {
     int64_t block = part / cuts, cut = part % cuts, wanted = std::min(kColumns, units - block * kColumns);
-    const auto& tiles = wanted > kLanes ? kOuter : kNarrow;
-    float sums[kTall * kColumns];
+    const auto& tiles = wanted > kLanes ? kCrossedWide : kCrossedNarrow;
     for (int64_t i = cut * count / cuts; i < (cut + 1) * count / cuts; ++i) {
       int64_t first = all[i].begin, height = all[i].end - first;
       float* to = dkernel->typed_data() + first * units + block * kColumns;
-      bool whole = all[i].live && wanted == kColumns;
       if (all[i].live)
-        tiles[height - 1](x.typed_data() + first, features, packed + block * rows * kColumns, rows, whole ? to : sums,
-                          whole ? units : kColumns);
+        tiles[height - 1](x.typed_data() + first, features, packed + block * rows * kColumns, kColumns, rows, to, units, wanted);
       else
-        std::fill(sums, sums + height * kColumns, 0.0f);
-      for (int64_t p = 0; p < height && !whole; ++p) std::memcpy(to + p * units, sums + p * kColumns, wanted * sizeof(float));
+        for (int64_t p = 0; p < height; ++p) std::fill_n(to + p * units, wanted, 0.0f);
     }
   });
   return ffi::Error::Success();
